@@ -1,0 +1,148 @@
+"""The store as the floors above know it. Every verb is one transaction, answered only after COMMIT.
+
+Times are Unix milliseconds and come in as arguments; amounts are nanodollars. Every verb raises
+`errors.NotReady(code="database_unavailable")` when the database does not take it.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from faregate.core.access import Key
+from faregate.core.ledger import Receipt, Release, Reserve, Reserved, Settle, Wallet
+from faregate.core.money import Nanos
+from faregate.core.pricing import PriceVersion
+
+
+class Ledger(Protocol):
+    """The hot path: taken in batches by one writer."""
+
+    async def reserve(self, command: Reserve) -> Reserved:
+        """Take a hold, clamped to what the wallet and the key's own limits afford.
+
+        Raises PaymentRequired (insufficient_credits; quota_exceeded), with `required`, `available` (credit strings)
+        and `affordable_max_tokens` (int) in details; RateLimited (spend_5h | spend_1d | spend_7d) with retry_after_s
+        and should_retry False; Unauthenticated (key_revoked | key_expired) when the key is no longer active;
+        InFlight, Conflict or Unsupported for a repeated idempotency key.
+        """
+
+    def streaming(self, charge_id: str, wallet_id: str, at_ms: int) -> None:
+        """Note, without waiting, that the first byte has gone to the caller."""
+
+    async def settle(self, command: Settle) -> None:
+        """End a charge with money. Safe to repeat: the second time changes nothing."""
+
+    async def release(self, command: Release) -> None:
+        """End a charge without money. Safe to repeat."""
+
+
+class Keys(Protocol):
+    def cached(self, key: str) -> Key | None:
+        """The key if this process has it at hand; no I/O."""
+
+    async def find(self, key: str) -> Key | None:
+        """Look a full key up by its keyed hash. Revoked and expired keys are found too: the caller judges."""
+
+
+class Prices(Protocol):
+    def price(self, model: str, now_ms: int) -> PriceVersion | None:
+        """The version in force now; no I/O."""
+
+    def versions(self) -> list[PriceVersion]:
+        """Every version, by model, then by date."""
+
+
+class Page(Protocol):
+    """One page of receipts, newest first."""
+
+    receipts: list[Receipt]
+    next: str | None
+    """The cursor of the next page, None on the last."""
+
+
+class Records(Protocol):
+    """Reading back."""
+
+    async def receipt(self, wallet_id: str, charge_id: str) -> Receipt | None: ...
+
+    async def usage(
+        self,
+        wallet_id: str,
+        *,
+        key_id: str | None,
+        model: str | None,
+        since_ms: int | None,
+        until_ms: int | None,
+        before: str | None,
+        limit: int,
+    ) -> Page: ...
+
+    async def wallet(self, wallet_id: str) -> Wallet | None: ...
+
+    async def spent(self, key: Key, now_ms: int) -> dict[str, int]:
+        """What is left of each of the key's own caps: quota, spend_5h, spend_1d, spend_7d, where it has them."""
+
+    async def writable(self) -> bool:
+        """Whether the database takes a write now (readiness)."""
+
+
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the ledger: money moved from debit to credit, in nanodollars."""
+
+    id: int
+    reference: str
+    kind: str
+    debit_id: str
+    credit_id: str
+    amount: Nanos
+    at_ms: int
+    memo: str | None
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule of the audit and how many rows break it; clean books have zero everywhere."""
+
+    rule: str
+    meaning: str
+    count: int
+    examples: list[str]
+    """At most five ids."""
+
+
+class Office(Protocol):
+    """What the operator does. Wallets are named by id or by name. Raises NotFound, Conflict or InvalidRequest."""
+
+    async def wallet_create(self, *, wallet_id: str, name: str, floor: Nanos, at_ms: int) -> Wallet:
+        """Open an empty wallet. Conflict when the name is taken."""
+
+    async def wallet_find(self, id_or_name: str) -> Wallet: ...
+
+    async def wallets(self) -> list[Wallet]: ...
+
+    async def topup(self, wallet: str, amount: Nanos, *, note: str | None, reference: str, at_ms: int) -> Transfer:
+        """Credit a wallet from the world. The same reference again returns the first transfer and moves nothing;
+        with another amount or wallet it is a Conflict.
+        """
+
+    async def adjust(self, wallet: str, amount: Nanos, *, note: str, reference: str, at_ms: int) -> Transfer:
+        """Correct a wallet, up or down (amount != 0), never below its floor (PaymentRequired)."""
+
+    async def transfers(self, wallet: str, *, limit: int) -> list[Transfer]: ...
+
+    async def key_create(self, key: Key, *, secret: str) -> Key:
+        """Keep a new key by its keyed hash. `secret` is the key written out in full; it is not stored."""
+
+    async def keys(self, wallet: str | None) -> list[Key]: ...
+
+    async def key_find(self, key_id: str) -> Key: ...
+
+    async def key_revoke(self, key_id: str, *, at_ms: int) -> Key:
+        """From the next call on. Safe to repeat: the first time stands."""
+
+    async def price_add(self, version: PriceVersion) -> PriceVersion:
+        """Append a price version. Conflict when its id is taken with other figures."""
+
+    async def operator_accounts(self) -> dict[str, int]:
+        """The balance of each operator account: revenue, promo, world and the named losses."""
+
+    async def audit(self) -> list[Finding]: ...

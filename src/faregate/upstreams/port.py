@@ -1,0 +1,90 @@
+"""An upstream as the story knows it: ask it once, read its answer as it comes, or cancel.
+
+    ask = await upstream.send(request)      an Answer, or Fault
+    chunk = await answer.read()             bytes as they come; b"" at the clean end; Fault when cut
+    answer.cancel()                         at any time, from anywhere, twice if you like
+
+An answer is always in Anthropic's wire format, whatever the upstream speaks: the adapter makes it so.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+
+class FaultKind(enum.StrEnum):
+    CONNECT = "connect"
+    """Nothing was sent: refused, unreachable, TLS failed."""
+    TIMEOUT = "timeout"
+    """A deadline passed (first byte, idle or total)."""
+    RESET = "reset"
+    """The connection broke, or ended before the answer did."""
+    PROTOCOL = "protocol"
+    """What came is not HTTP, or is over a bound."""
+    CANCELLED = "cancelled"
+    """We cancelled it ourselves."""
+
+
+class Fault(Exception):
+    """An upstream that did not do its part. The message is for our log: it may name hosts, so never for a caller."""
+
+    def __init__(self, kind: FaultKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One call as it goes upstream."""
+
+    document: dict[str, Any]
+    """The request as parsed, with the effective `max_tokens` and without dropped parameters. Not to be changed."""
+    body: bytes
+    """`document` as JSON: our own serialisation."""
+    model: str
+    """The catalog's id of the model."""
+    stream: bool
+    version: str
+    """`anthropic-version`."""
+    beta: str | None
+    """`anthropic-beta`, as it came."""
+    wallet_id: str
+    """For adapters whose upstream shares a cache between tenants."""
+
+
+class Answer(Protocol):
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+
+    async def read(self) -> bytes:
+        """What has come since the last read, at least one byte; b"" at the clean end of the answer. Raises Fault."""
+
+    def cancel(self) -> None:
+        """Stop it now and close its connection; a pending read raises Fault(CANCELLED). Safe to repeat.
+
+        On an answer that was read to its end it does nothing: that connection has gone back to the pool.
+        """
+
+
+class Upstream(Protocol):
+    name: str
+    """As configured; shown in receipts and in `details.retry`."""
+    embedded: bool
+    """Whether it is the offline model that we run ourselves: such answers say so in a header."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def send(self, ask: Ask) -> Answer:
+        """Send it once and wait for the head of the answer (any status). Raises Fault, or errors.Unsupported or
+        errors.InvalidRequest for what this upstream cannot do.
+        """
+
+    async def count_tokens(self, ask: Ask) -> int | None:
+        """Upstream's own count of the input; None where it has none. Raises as send does."""
+
+    def healthy(self) -> bool:
+        """Whether a call sent now has a chance (readiness)."""
