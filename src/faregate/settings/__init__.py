@@ -1,0 +1,42 @@
+"""Settings: read once, at start, checked whole, frozen, and handed down.
+
+    faregate.toml  <  FAREGATE_* environment  <  flags          (load)
+
+`shape` declares every setting, with its default, its bounds and its sentence; the reference page is made from it.
+`layers` reads the three sources and knows where each value came from; `check` holds the rules that tie settings to one
+another. Whatever is wrong ends in one SettingsError: a line that names the place, the key, and the way out.
+"""
+
+from faregate.settings.layers import SettingsError
+from faregate.settings.load import Settings, Upstream, load
+from faregate.settings.shape import (
+    Admin,
+    Auth,
+    CatalogFiles,
+    Database,
+    Kind,
+    Log,
+    Retry,
+    Route,
+    Secret,
+    Server,
+    Timeouts,
+)
+
+__all__ = [
+    "Admin",
+    "Auth",
+    "CatalogFiles",
+    "Database",
+    "Kind",
+    "Log",
+    "Retry",
+    "Route",
+    "Secret",
+    "Server",
+    "Settings",
+    "SettingsError",
+    "Timeouts",
+    "Upstream",
+    "load",
+]

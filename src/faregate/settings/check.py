@@ -1,0 +1,130 @@
+"""The rules that tie settings to one another, to the environment, and to files.
+
+The rule: what can be known to be wrong before anything starts is said here, at the key that is wrong.
+"""
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from faregate.settings.layers import Layers
+from faregate.settings.places import Key, did_you_mean
+from faregate.settings.shape import File, UpstreamEntry
+
+_ONLY: Final = {
+    "base_url": ("anthropic",),
+    "api_key_env": ("anthropic",),
+    "auth": ("anthropic",),
+    "ca_file": ("anthropic",),
+    "proxy": ("anthropic",),
+    "model_file": ("local",),
+}
+"""Settings that mean something to some kinds only: where they mean nothing, they are a mistake, not a wish."""
+
+Problem = tuple[Key, str]
+
+
+def check(file: File, layers: Layers, environ: Mapping[str, str]) -> None:
+    """Raise SettingsError for the first rule that is broken."""
+    for key, sentence in _problems(file, layers, environ):
+        raise layers.error(key, sentence)
+
+
+def _problems(file: File, layers: Layers, environ: Mapping[str, str]) -> Iterator[Problem]:
+    beside = layers.file.parent if layers.file is not None else Path()
+    yield from _server_problems(file)
+    yield from _database_problems(file.database.url)
+    for index, entry in enumerate(file.upstreams):
+        for name, sentence in _upstream_problems(entry, environ, beside):
+            yield ("upstreams", index, name), sentence
+    yield from _duplicates("upstreams", [entry.name for entry in file.upstreams], "name")
+    yield from _route_problems(file, environ)
+    for index, name in enumerate(file.catalog.files):
+        if not (beside / Path(name).expanduser()).is_file():
+            yield ("catalog", "files", index), f"there is no file {beside / name}"
+
+
+def _server_problems(file: File) -> Iterator[Problem]:
+    for index, cidr in enumerate(file.server.trusted_proxies):
+        try:
+            ipaddress.ip_network(cidr, strict=False)
+        except ValueError:
+            yield ("server", "trusted_proxies", index), f"{cidr!r} is not an address or a CIDR, as 10.0.0.0/8"
+    same = (file.server.host, file.server.port) == (file.admin.host, file.admin.port)
+    if same and file.server.port != 0:
+        yield ("admin", "port"), f"{file.admin.port} is the callers' port too: the admin API needs one of its own"
+
+
+def _database_problems(url: str) -> Iterator[Problem]:
+    key = ("database", "url")
+    if url.startswith(("postgresql://", "postgres://")):
+        yield key, "PostgreSQL is not in this version; use sqlite:///path"
+    elif not url.startswith("sqlite:///"):
+        yield key, f"{url.partition(':')[0]!r} is no database that we know: use sqlite:///path"
+    elif not url.removeprefix("sqlite:///") or url.endswith("/"):
+        yield key, f"{url!r} names no file: use sqlite:///faregate.db or sqlite:////an/absolute/path.db"
+    elif "?" in url or ":memory:" in url:
+        yield key, f"{url!r}: the ledger is a plain file: no options, no database in memory"
+
+
+def _upstream_problems(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) -> Iterator[tuple[str, str]]:
+    for name, kinds in _ONLY.items():
+        if getattr(entry, name) is not None and entry.kind not in kinds:
+            yield name, f"means nothing to an upstream of kind {entry.kind!r}, only to {', '.join(kinds)}"
+    if entry.kind == "anthropic" and entry.api_key_env is None:
+        yield "api_key_env", f"is required: name the environment variable with the API key of {entry.name!r}"
+    if entry.api_key_env is not None and not environ.get(entry.api_key_env):
+        yield (
+            "api_key_env",
+            f"the environment variable {entry.api_key_env} is not set: export it, or remove this upstream",
+        )
+    if entry.base_url is not None:
+        yield from _url_problems("base_url", entry.base_url, ("https", "http"))
+    if entry.proxy is not None:
+        yield from _url_problems("proxy", entry.proxy, ("http",))
+    for name in ("ca_file", "model_file"):
+        path = getattr(entry, name)
+        if path is not None and not (beside / Path(path).expanduser()).is_file():
+            yield name, f"there is no file {beside / path}"
+
+
+def _url_problems(name: str, url: str, schemes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        yield name, f"{url!r} is not a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    elif parts.username is not None:
+        yield name, "holds a user or password, and secrets are not kept in the file"
+    elif parts.query or parts.fragment:
+        yield name, f"{url!r} has a query or a fragment, which a base address has not"
+
+
+def _duplicates(section: str, names: list[str], field: str) -> Iterator[Problem]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield (section, index, field), f"{name!r} is taken by an earlier entry"
+
+
+def _route_problems(file: File, environ: Mapping[str, str]) -> Iterator[Problem]:
+    known = [entry.name for entry in file.upstreams]
+    if not known:
+        known = ["anthropic" if environ.get("ANTHROPIC_API_KEY") else "local"]
+    for index, route in enumerate(file.routes):
+        for place, name in enumerate(route.upstreams):
+            key: Key = ("routes", index, "upstreams", place)
+            if name not in known:
+                yield key, f"there is no upstream {name!r}{did_you_mean(name, known)}"
+            if name in route.upstreams[:place]:
+                yield key, f"{name!r} is named twice"
+    yield from _duplicates("routes", [route.model for route in file.routes], "model")
+    taken: dict[str, str] = {route.model: route.model for route in file.routes}
+    for index, route in enumerate(file.routes):
+        for place, alias in enumerate(route.aliases):
+            if alias in taken:
+                yield ("routes", index, "aliases", place), f"{alias!r} already names {taken[alias]!r}"
+            taken[alias] = route.model

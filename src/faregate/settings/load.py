@@ -1,0 +1,164 @@
+"""Settings from their three sources, whole or not at all.
+
+    find the file -> lay environment and flags over it -> check the shape -> check the rules -> resolve secrets, paths
+
+The rule: this is the only place that reads the environment. What it gives is frozen, and complete.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from faregate.settings.check import check
+from faregate.settings.layers import Layers, SettingsError
+from faregate.settings.shape import (
+    Admin,
+    Auth,
+    CatalogFiles,
+    Database,
+    File,
+    Kind,
+    Log,
+    Retry,
+    Route,
+    Secret,
+    Server,
+    Timeouts,
+    UpstreamEntry,
+)
+
+ANTHROPIC_URL: Final = "https://api.anthropic.com"
+ANTHROPIC_KEY: Final = "ANTHROPIC_API_KEY"
+FILE_NAME: Final = "faregate.toml"
+
+SOCKET_PATH_BYTES_MAX: Final = 103
+"""What the shortest `sun_path` among our systems holds, less its closing zero."""
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+    """One place where calls are sent, with its secret at hand and its paths absolute."""
+
+    name: str
+    kind: Kind
+    base_url: str = ""
+    api_key: Secret | None = None
+    auth: Auth = "x-api-key"
+    ca_file: Path | None = None
+    proxy: str | None = None
+    model_file: Path | None = None
+    timeouts: Timeouts = Timeouts()
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a gateway or a command is told."""
+
+    home: Path
+    """FAREGATE_HOME: the data folder. It need not exist yet."""
+    file: Path | None
+    """The settings file that was read, None where there is none."""
+    server: Server
+    admin: Admin
+    admin_token: Secret | None
+    """None: no admin listener."""
+    database: Path
+    """The SQLite file."""
+    upstreams: tuple[Upstream, ...]
+    configured: bool
+    """Whether the operator named the upstreams; False where we chose by the environment."""
+    routes: tuple[Route, ...]
+    catalog: CatalogFiles
+    """Its files are absolute paths."""
+    retry: Retry
+    log: Log
+
+    @property
+    def socket(self) -> Path:
+        """Where a running server takes its owner's commands."""
+        return self.home / "admin.sock"
+
+
+def load(
+    environ: Mapping[str, str],
+    *,
+    folder: Path,
+    file: Path | None = None,
+    flags: Mapping[tuple[str, str], object] | None = None,
+) -> Settings:
+    """Read everything. `folder` is the current one; `flags` are (section, key) -> value. Raises SettingsError."""
+    home = _home(environ, folder)
+    layers = Layers(_find_file(environ, folder, home, file))
+    layers.add_environment(environ)
+    for (section, name), value in (flags or {}).items():
+        layers.add_flag(section, name, value)
+    shape = layers.decode()
+    check(shape, layers, environ)
+    return _resolved(shape, layers, environ, home)
+
+
+def _home(environ: Mapping[str, str], folder: Path) -> Path:
+    home = folder / Path(environ.get("FAREGATE_HOME") or "~/.faregate").expanduser()
+    socket = str(home / "admin.sock")
+    if len(socket.encode()) > SOCKET_PATH_BYTES_MAX:
+        raise SettingsError(
+            f"FAREGATE_HOME: {home} is too long: the socket in it may have a path of at most "
+            f"{SOCKET_PATH_BYTES_MAX} bytes, so choose a shorter folder"
+        )
+    return home
+
+
+def _find_file(environ: Mapping[str, str], folder: Path, home: Path, file: Path | None) -> Path | None:
+    """The file that was named, which must exist; else the one in the current folder or the data folder, if any."""
+    named = file or (Path(environ["FAREGATE_CONFIG"]) if environ.get("FAREGATE_CONFIG") else None)
+    if named is not None:
+        return folder / named.expanduser()
+    return next((found for found in (folder / FILE_NAME, home / FILE_NAME) if found.is_file()), None)
+
+
+def _resolved(shape: File, layers: Layers, environ: Mapping[str, str], home: Path) -> Settings:
+    beside = layers.file.parent if layers.file is not None else home
+    token = environ.get(shape.admin.token_env)
+    chosen = shape.upstreams or (_chosen(environ),)
+    files = tuple(str(beside / Path(name).expanduser()) for name in shape.catalog.files)
+    return Settings(
+        home=home,
+        file=layers.file,
+        server=shape.server,
+        admin=shape.admin,
+        admin_token=Secret(token) if token else None,
+        database=home / database_path(shape.database),
+        upstreams=tuple(_upstream(entry, environ, beside) for entry in chosen),
+        configured=bool(shape.upstreams),
+        routes=shape.routes,
+        catalog=CatalogFiles(files=files),
+        retry=shape.retry,
+        log=shape.log,
+    )
+
+
+def _chosen(environ: Mapping[str, str]) -> UpstreamEntry:
+    """Where nothing is configured: Anthropic when its key is at hand, else the model that we run ourselves."""
+    if environ.get(ANTHROPIC_KEY):
+        return UpstreamEntry(name="anthropic", kind="anthropic", api_key_env=ANTHROPIC_KEY)
+    return UpstreamEntry(name="local", kind="local")
+
+
+def _upstream(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) -> Upstream:
+    key = environ.get(entry.api_key_env) if entry.api_key_env else None
+    return Upstream(
+        name=entry.name,
+        kind=entry.kind,
+        base_url=entry.base_url or (ANTHROPIC_URL if entry.kind == "anthropic" else ""),
+        api_key=Secret(key) if key else None,
+        auth=entry.auth or "x-api-key",
+        ca_file=beside / Path(entry.ca_file).expanduser() if entry.ca_file else None,
+        proxy=entry.proxy,
+        model_file=beside / Path(entry.model_file).expanduser() if entry.model_file else None,
+        timeouts=entry.timeouts,
+    )
+
+
+def database_path(database: Database) -> Path:
+    """The file of a URL that `check` has passed; a relative one is in FAREGATE_HOME."""
+    return Path(database.url.removeprefix("sqlite:///")).expanduser()

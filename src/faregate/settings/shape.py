@@ -1,0 +1,159 @@
+"""Every setting there is: its name, type, bounds, default, and the sentence that the reference page prints.
+
+The rule: a setting that is not here does not exist, and one that is here is used. Secrets are never settings; a
+setting names the environment variable that holds one.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Auth = Literal["x-api-key", "bearer"]
+Kind = Literal["anthropic", "local", "scripted"]
+
+KINDS_PLANNED = ("openai", "bedrock", "vertex")
+"""Kinds that the settings file will know; a file that asks for one now is told so, rather than that it is unknown."""
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A value that no repr, log or error shows. `reveal` it where it is sent, and nowhere else."""
+
+    value: str
+
+    def reveal(self) -> str:
+        return self.value
+
+    def __repr__(self) -> str:
+        return "Secret('********')"
+
+    __str__ = __repr__
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("value", "********")]
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The listener for callers."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on. `0.0.0.0` or `::` for every one.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 lets the system choose one.")] = 8080
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="CIDRs of proxies in front of the gateway: only from these is `x-forwarded-for` believed."),
+    ] = ()
+    body_bytes_max: Annotated[
+        int, Meta(ge=1024, le=2**30, description="Largest request body, in bytes; a larger one is answered 413.")
+    ] = 32 * 1024 * 1024
+    body_timeout_s: Annotated[
+        float, Meta(gt=0, le=3600, description="Seconds in which a request body must have come, or it is answered 408.")
+    ] = 60.0
+
+
+class Admin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The control listener. It exists only where a token is set; the owner's socket in FAREGATE_HOME needs none."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address of the admin API.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port of the admin API; 0 lets the system choose one.")] = (
+        8081
+    )
+    token_env: Annotated[
+        str,
+        Meta(min_length=1, description="Environment variable that holds the admin token. Unset: no admin listener."),
+    ] = "FAREGATE_ADMIN_TOKEN"  # noqa: S105  # the name of a variable, not a token
+
+
+class Database(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the ledger is kept."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="`sqlite:///faregate.db` is a file in FAREGATE_HOME, `sqlite:////var/lib/faregate.db` (four "
+            "slashes) an absolute path."
+        ),
+    ] = "sqlite:///faregate.db"
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Deadlines of a call to an upstream, in seconds."""
+
+    connect_s: Annotated[float, Meta(gt=0, le=300, description="To be connected, TLS included.")] = 5.0
+    first_byte_s: Annotated[float, Meta(gt=0, le=3600, description="From the request sent to the answer's head.")] = (
+        120.0
+    )
+    idle_s: Annotated[float, Meta(gt=0, le=3600, description="Between two pieces of an answer.")] = 60.0
+    total_s: Annotated[float, Meta(gt=0, le=86400, description="For the whole call.")] = 600.0
+
+
+class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One place where calls are sent, as the file says it."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64, description="How routes, receipts and metrics call it.")]
+    kind: Annotated[Kind, Meta(description="What it speaks. `local` is the small model that the gateway runs itself.")]
+    base_url: Annotated[
+        str | None,
+        Meta(description="Where it is. `anthropic` only; `https://api.anthropic.com` when it is left out."),
+    ] = None
+    api_key_env: Annotated[
+        str | None,
+        Meta(description="Environment variable that holds its API key. `anthropic` only, and required there."),
+    ] = None
+    auth: Annotated[Auth | None, Meta(description="How the key is sent; `x-api-key` when it is left out.")] = None
+    ca_file: Annotated[str | None, Meta(description="PEM file of a private authority to trust for its TLS.")] = None
+    proxy: Annotated[str | None, Meta(description="Egress proxy, `http://host:port`, asked by CONNECT.")] = None
+    model_file: Annotated[str | None, Meta(description="`local` only: a GGUF file of your own.")] = None
+    timeouts: Annotated[Timeouts, Meta(description="Deadlines; see the table of its own.")] = Timeouts()
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which upstreams serve a model, in order. Without routes, every model goes to the upstreams in order."""
+
+    model: Annotated[str, Meta(min_length=1, description="The model, by its id in the catalog.")]
+    upstreams: Annotated[tuple[str, ...], Meta(min_length=1, description="Names of upstreams, tried in order.")]
+    aliases: Annotated[tuple[str, ...], Meta(description="Other names by which callers may ask for this model.")] = ()
+
+
+class CatalogFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of models beside what is shipped."""
+
+    files: Annotated[
+        tuple[str, ...],
+        Meta(description="Catalog files of your own, added to the shipped one; relative to the settings file."),
+    ] = ()
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The retry envelope over an upstream's failures."""
+
+    attempts_max: Annotated[int, Meta(ge=1, le=10, description="Attempts of one call, the first included.")] = 3
+    budget_s: Annotated[
+        float, Meta(ge=0, le=600, description="Seconds after which no further attempt of a call is begun.")
+    ] = 30.0
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The log, on standard error."""
+
+    format: Annotated[
+        Literal["auto", "human", "json"],
+        Meta(description="`auto` is lines for people on a terminal, and JSON everywhere else."),
+    ] = "auto"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="`info` has one line for each request.")
+    ] = "info"
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    server: Server = Server()
+    admin: Admin = Admin()
+    database: Database = Database()
+    upstreams: tuple[UpstreamEntry, ...] = ()
+    routes: tuple[Route, ...] = ()
+    catalog: CatalogFiles = CatalogFiles()
+    retry: Retry = Retry()
+    log: Log = Log()
