@@ -1,0 +1,169 @@
+"""Anthropic's own API, or whatever speaks it: POST {base_url}/v1/messages with our bytes, its answer as it comes.
+
+One rule: what goes up is our body, our key and the two `anthropic-*` headers; nothing else of the caller's, and the key
+is in no repr, log line or fault.
+
+    Ask ──> head (kept per version and beta) + body ──> Transport ──> Reply, which is the Answer
+"""
+
+import time
+from typing import Final, Literal
+
+import msgspec
+
+from faregate.core.errors import InvalidRequest
+from faregate.upstreams.origin import check_header, parse_base_url, request_head
+from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
+from faregate.upstreams.transport import Transport
+
+HEADS_MAX: Final = 256
+"""Heads kept. A beta list is the caller's to write, so the cache is bounded and starts anew when it is full."""
+HEAD_KEPT_BYTES_MAX: Final = 4096
+
+COUNTED_FIELDS: Final = frozenset(
+    {
+        "model", "messages", "system", "tools", "tool_choice", "thinking", "cache_control", "output_config", "speed",
+        "context_management", "mcp_servers", "billing_policy", "compaction",
+    }
+)  # fmt: skip
+"""What count_tokens takes, of a Messages body (the SDK's message_count_tokens_params, stable and beta)."""
+COUNT_BYTES_MAX: Final = 256 * 1024
+"""A count is a few bytes and an error a few hundred; more is not an answer to this question."""
+
+FAILURES_MAX: Final = 3
+RECOVERY_S: Final = 10.0
+
+
+class Anthropic:
+    """An `Upstream` of the port. It borrows its transport, which several upstreams may share."""
+
+    embedded = False
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        base_url: str,
+        api_key: str,
+        transport: Transport,
+        auth: Literal["x-api-key", "bearer"] = "x-api-key",
+    ) -> None:
+        """Raises ValueError, with a sentence that holds neither key nor URL, on a setting that cannot work."""
+        self.name = name
+        self._transport = transport
+        self._origin, prefix = parse_base_url(base_url)
+        self._path = f"{prefix}/v1/messages"
+        self._key_header = ("x-api-key", api_key) if auth == "x-api-key" else ("authorization", f"Bearer {api_key}")
+        check_header(*self._key_header)
+        if not api_key:
+            raise ValueError("api_key: is empty")
+        self._heads: dict[tuple[str, str, str | None], bytes] = {}
+        self._failures = 0
+        self._failed_at = 0.0
+        # A prefix that cannot stand in a request is found now and not by the first caller.
+        self._head(self._path, "2023-06-01", None)
+
+    def __repr__(self) -> str:
+        return f"Anthropic(name={self.name!r}, host={self._origin.target})"
+
+    async def start(self) -> None:
+        """Nothing to do: connections are opened when they are needed."""
+
+    async def stop(self) -> None:
+        """Nothing to do: the transport is closed by who made it."""
+
+    async def send(self, ask: Ask) -> Answer:
+        timeouts = self._transport.timeouts
+        first_byte_s = timeouts.first_byte if ask.stream else timeouts.first_byte_plain
+        return await self._post(self._path, ask, ask.body, first_byte_s)
+
+    async def count_tokens(self, ask: Ask) -> int | None:
+        """Upstream's count; None where it has no such endpoint (404). A 400 or 413 is the caller's: InvalidRequest with
+        upstream's words. Any other status, and an answer that holds no count, is a Fault.
+        """
+        body = msgspec.json.encode({name: value for name, value in ask.document.items() if name in COUNTED_FIELDS})
+        answer = await self._post(f"{self._path}/count_tokens", ask, body, self._transport.timeouts.first_byte)
+        data = await self._read_whole(answer)
+        if answer.status == 404:
+            return None
+        if answer.status in (400, 413):
+            raise InvalidRequest(_message_of(data), code="invalid_body")
+        if not 200 <= answer.status < 300:
+            raise Fault(FaultKind.PROTOCOL, f"{self.name}: count_tokens was answered with status {answer.status}")
+        try:
+            return msgspec.json.decode(data, type=_Count).input_tokens
+        except msgspec.MsgspecError as error:
+            raise Fault(FaultKind.PROTOCOL, f"{self.name}: count_tokens answered without a count: {error}") from None
+
+    def healthy(self) -> bool:
+        """False for ten seconds after the last of three or more attempts in a row that found no connection; then a
+        call may try again. Statuses and streams that broke are not held against it: the breaker judges those.
+        """
+        return self._failures < FAILURES_MAX or time.monotonic() - self._failed_at >= RECOVERY_S
+
+    async def _post(self, path: str, ask: Ask, body: bytes, first_byte_s: float) -> Answer:
+        head = self._heads.get((path, ask.version, ask.beta)) or self._head(path, ask.version, ask.beta)
+        try:
+            answer = await self._transport.send(self._origin, head, body, first_byte_s=first_byte_s)
+        except Fault as fault:
+            if fault.kind is FaultKind.CONNECT:
+                self._failures += 1
+                self._failed_at = time.monotonic()
+            raise
+        self._failures = 0
+        return answer
+
+    def _head(self, path: str, version: str, beta: str | None) -> bytes:
+        for name, value in (("anthropic-version", version), ("anthropic-beta", beta)):
+            if value is not None:
+                _check_caller_header(name, value)
+        headers = [
+            self._key_header,
+            ("content-type", "application/json"),
+            ("accept", "application/json"),
+            ("user-agent", "faregate"),
+            ("anthropic-version", version),
+        ]
+        if beta is not None:
+            headers.append(("anthropic-beta", beta))
+        head = request_head(self._origin, path, headers)
+        if len(head) <= HEAD_KEPT_BYTES_MAX:
+            if len(self._heads) >= HEADS_MAX:
+                self._heads.clear()
+            self._heads[path, version, beta] = head
+        return head
+
+    async def _read_whole(self, answer: Answer) -> bytes:
+        data = b""
+        while piece := await answer.read():
+            data += piece
+            if len(data) > COUNT_BYTES_MAX:
+                answer.cancel()
+                raise Fault(FaultKind.PROTOCOL, f"{self.name}: count_tokens answered more than {COUNT_BYTES_MAX} bytes")
+        return data
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
+
+
+class _Error(msgspec.Struct):
+    message: str
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error
+
+
+def _message_of(data: bytes) -> str:
+    try:
+        return msgspec.json.decode(data, type=_Envelope).error.message
+    except msgspec.MsgspecError:
+        return "upstream refused to count this request"
+
+
+def _check_caller_header(name: str, value: str) -> None:
+    try:
+        check_header(name, value)
+    except ValueError:
+        raise InvalidRequest(f"{name}: has a line break, a control character or a space at an end") from None
