@@ -12,6 +12,8 @@ from typing import Final, NewType
 
 Nanos = NewType("Nanos", int)
 
+ZERO: Final = Nanos(0)
+
 NANOS_PER_CREDIT: Final = 1_000
 CREDITS_PER_USD: Final = 1_000_000
 NANOS_PER_USD: Final = NANOS_PER_CREDIT * CREDITS_PER_USD

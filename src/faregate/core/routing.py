@@ -1,0 +1,64 @@
+"""Where a model's calls go, and when a failed attempt is made again.
+
+Without routes every model goes to all upstreams in their order. The retry envelope is CONTRACT 6: what may be mended by
+asking again is asked again, `attempts_max` times at most and within a time budget, after a wait drawn from the whole
+of a doubling range (full jitter), or the wait that upstream asked for; the next attempt goes to the next upstream.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+RETRYABLE: Final = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+"""And every other 5xx; see `retryable`."""
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """The envelope's bounds."""
+
+    attempts_max: int = 3
+    budget_ms: int = 30_000
+    """No wait is begun that would end later than this after the first attempt began."""
+    wait_ms: int = 250
+    """The top of the first wait's range; it doubles with each attempt."""
+    wait_ms_max: int = 8_000
+
+
+class Routes:
+    """Which upstreams, by name and in order, may answer for a model."""
+
+    def __init__(self, upstreams: Sequence[str], routes: Mapping[str, Sequence[str]] | None = None) -> None:
+        self._all = tuple(upstreams)
+        self._routes = {model: tuple(names) for model, names in (routes or {}).items()}
+
+    def upstreams(self, model: str) -> tuple[str, ...]:
+        """The names to try, first to last; after the last comes the first again."""
+        return self._routes.get(model, self._all)
+
+
+def retryable(status: int) -> bool:
+    """Whether an upstream's answer may be different the next time."""
+    return status in RETRYABLE or status >= 500
+
+
+def wait_ms(retry: Retry, attempt: int, *, asked_ms: int | None, chance: float) -> int:
+    """How long to wait after the `attempt`th failure (from 1); `chance` is in [0, 1). Upstream's own word goes first."""
+    if asked_ms is not None:
+        return asked_ms
+    top = min(retry.wait_ms_max, retry.wait_ms * 2 ** (attempt - 1))
+    return int(top * chance)
+
+
+def may_retry(retry: Retry, attempt: int, *, elapsed_ms: int, wait_ms: int) -> bool:
+    """Whether a further attempt fits the envelope."""
+    return attempt < retry.attempts_max and elapsed_ms + wait_ms <= retry.budget_ms
+
+
+def asked_wait_ms(headers: Mapping[str, str]) -> int | None:
+    """What upstream asks for: `retry-after-ms`, or `retry-after` in seconds. A date or nonsense is no answer."""
+    for name, scale in (("retry-after-ms", 1), ("retry-after", 1_000)):
+        value = headers.get(name, "").strip()
+        if value and value.isascii() and value.replace(".", "", 1).isdigit() and len(value) <= 9:
+            return int(float(value) * scale)
+    return None

@@ -1,0 +1,189 @@
+"""The door of the data plane: a raw ASGI app. POST /v1/messages goes straight to the story; the rest to the API.
+
+No framework and no middleware stands around the stream: a route match, a dictionary of headers, and `serve`.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from faregate.core.errors import BodyTimeout, BodyTooLarge, GatewayError, UnsupportedMedia
+from faregate.edge.errors import envelope, render
+from faregate.proxy.port import Gateway, Headers
+from faregate.proxy.story import serve
+from faregate.proxy.verdict import CallerGone
+from faregate.wire import sse
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CLOSE: Final = (b"connection", b"close")
+"""Sent where a body was not read to its end: what is left of it is not the next request."""
+
+
+class Intake(msgspec.Struct, frozen=True, kw_only=True):
+    """What the door takes in."""
+
+    body_bytes_max: int = 32 * 1024 * 1024
+    body_timeout_s: float = 60.0
+    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    """Peers whose `x-forwarded-for` is believed; everybody else's is ignored."""
+
+
+class Door:
+    """The ASGI application."""
+
+    def __init__(self, gate: Gateway, intake: Intake, api: App) -> None:
+        self._gate = gate
+        self._intake = intake
+        self._api = api
+        self.open_calls = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            assert scope["type"] == "websocket", "the server is run without lifespan events"
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        if scope["path"] == "/v1/messages" and scope["method"] == "POST":
+            self.open_calls += 1
+            try:
+                await serve(self._gate, AsgiCaller(scope, receive, send, self._intake, self._gate.new_id("req_")))
+            finally:
+                self.open_calls -= 1
+        else:
+            await self._api(scope, receive, send)
+
+
+class AsgiCaller:
+    """One request as `proxy.port.Caller` has it."""
+
+    __slots__ = (
+        "_callbacks", "_headers", "_intake", "_over", "_receive", "_send", "_started", "_watch", "address", "arrived",
+        "gone", "request_id",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, intake: Intake, request_id: str) -> None:
+        self.arrived = asyncio.get_running_loop().time()
+        self.request_id = request_id
+        self.gone = False
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.address = client_address(scope, self._headers, intake.trusted_proxies)
+        self._receive = receive
+        self._send = send
+        self._intake = intake
+        self._callbacks: list[Callable[[], None]] = []
+        self._watch: asyncio.Task[None] | None = None
+        self._started = False
+        self._over = False
+
+    def header(self, name: bytes) -> str | None:
+        value = self._headers.get(name)
+        return value.decode("latin-1") if value is not None else None
+
+    async def body(self) -> bytes:
+        encoding = self.header(b"content-encoding")
+        if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+            raise UnsupportedMedia(f"content-encoding: send the body as it is, not {encoding[:40]}.")
+        length = self._headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._intake.body_bytes_max:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._intake.body_timeout_s):
+                return await self._whole_body()
+        except TimeoutError:
+            seconds = self._intake.body_timeout_s
+            raise BodyTimeout(f"The request's body did not arrive within {seconds:g} s.") from None
+
+    async def _whole_body(self) -> bytes:
+        pieces, size = [], 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                raise CallerGone
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > self._intake.body_bytes_max:
+                raise self._too_large()
+            pieces.append(piece)
+            if not message.get("more_body"):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The request's body is over the limit of {self._intake.body_bytes_max} bytes.")
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        if self.gone:
+            callback()
+            return
+        self._callbacks.append(callback)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._until_gone())
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self._over:
+            return  # The server says so too when the answer is complete.
+        self.gone = True
+        for callback in self._callbacks:
+            callback()
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        self._over = True
+        named = [*headers, (b"content-length", b"%d" % len(body)), (b"request-id", self.request_id.encode())]
+        await self._send({"type": "http.response.start", "status": status, "headers": named})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def start(self, headers: Headers) -> None:
+        self._started = True
+        named = [*headers, (b"cache-control", b"no-cache"), (b"request-id", self.request_id.encode())]
+        await self._send({"type": "http.response.start", "status": 200, "headers": named})
+
+    async def send(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes) -> None:
+        self._over = True
+        await self._send({"type": "http.response.body", "body": data})
+
+    async def refuse(self, error: GatewayError) -> None:
+        if self._started:
+            await self.end(sse.render(b"error", msgspec.json.encode(envelope(error, self.request_id))))
+            return
+        self._over = True
+        status, headers, body = render(error, self.request_id)
+        if isinstance(error, BodyTimeout | BodyTooLarge | UnsupportedMedia):
+            headers.append(CLOSE)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def client_address(
+    scope: Scope,
+    headers: dict[bytes, bytes],
+    trusted: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network],
+) -> str:
+    """The client's address: the socket's, or what trusted proxies say, read from the last hop to the first."""
+    client = scope.get("client")
+    address = str(client[0]) if client else ""
+    if not trusted or b"x-forwarded-for" not in headers:
+        return address
+    hops = [hop.strip() for hop in headers[b"x-forwarded-for"].decode("latin-1").split(",")]
+    while hops and _is_in(address, trusted):
+        address = hops.pop()
+    return address
+
+
+def _is_in(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in networks)

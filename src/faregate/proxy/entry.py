@@ -1,0 +1,75 @@
+"""Who calls, and for which model: the part of the story before anything is weighed.
+
+Leaves of `story.serve`, shared with the free endpoints, which walk the same way and stop before the hold.
+
+    authenticate -> Key        read -> document        find_model -> Model
+"""
+
+from typing import Any
+
+from faregate.core.access import Key, ip_allowed, well_formed
+from faregate.core.catalog import Model
+from faregate.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
+from faregate.proxy.port import Caller, Gateway
+from faregate.wire.request import Malformed, decode
+
+NO_ACCESS = "The API key is missing, unknown, revoked or expired."
+"""One sentence for all: only the code tells the owner of a key from a stranger."""
+
+
+def bearer(caller: Caller) -> str:
+    """The key as it was sent: `x-api-key` wins over `Authorization: Bearer`. Raises Unauthenticated without one."""
+    key = caller.header(b"x-api-key")
+    if key is None:
+        scheme, _, key = (caller.header(b"authorization") or "").partition(" ")
+        if scheme.lower() != "bearer":
+            key = ""
+    if not key.strip():
+        raise Unauthenticated(NO_ACCESS)
+    return key.strip()
+
+
+async def authenticate(gate: Gateway, caller: Caller) -> Key:
+    """Find the caller's key and judge it. Raises Unauthenticated, or Forbidden for its address."""
+    written = bearer(caller)
+    key = gate.keys.cached(written)
+    if key is None:
+        key = await gate.keys.find(written) if well_formed(written) else None
+    if key is None:
+        raise Unauthenticated(NO_ACCESS)
+    if key.revoked_at_ms is not None:
+        raise Unauthenticated(NO_ACCESS, code="key_revoked")
+    if key.expires_at_ms is not None and key.expires_at_ms <= gate.now_ms():
+        raise Unauthenticated(NO_ACCESS, code="key_expired")
+    if not ip_allowed(key, caller.address):
+        raise Forbidden(f"This key may not be used from {caller.address}.", code="ip_not_allowed")
+    return key
+
+
+def read(body: bytes) -> dict[str, Any]:
+    """Parse a body. Raises InvalidRequest."""
+    try:
+        return decode(body)
+    except Malformed as error:
+        raise malformed(error) from None
+
+
+def malformed(error: Malformed) -> InvalidRequest:
+    """A wire error as the caller is told of it."""
+    message = f"{error.path}: {error.message}" if error.path else error.message
+    return InvalidRequest(message, code="invalid_body" if error.invalid_json else "invalid_param")
+
+
+def find_model(gate: Gateway, key: Key, document: dict[str, Any]) -> Model:
+    """The model that was asked for. Raises InvalidRequest, NotFound, or Forbidden for one outside the key's scope."""
+    name = document.get("model")
+    if name is None:
+        raise InvalidRequest("model: Field required")
+    if not isinstance(name, str):
+        raise InvalidRequest("model: Input should be a valid string")
+    model = gate.catalog.find(name)
+    if model is None:
+        raise NotFound(f"model: {name[:100]}", code="model_not_found")
+    if key.models and model.id not in key.models and name not in key.models:
+        raise Forbidden(f"model: this key may not use {model.id}. It may use: {', '.join(key.models)}.")
+    return model

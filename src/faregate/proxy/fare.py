@@ -1,0 +1,178 @@
+"""The fare: a call that may be made, what it will cost at most, and what its caller is told of that beforehand.
+
+appraise -> Fare        reservation() for the ledger, ask() for the upstream, headers() for the caller
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from faregate.core.access import Key
+from faregate.core.admission import Admitted, admit
+from faregate.core.catalog import Model
+from faregate.core.errors import InvalidRequest, NotFound
+from faregate.core.estimate import PREFIX_BYTES_MIN, Prefix, prefixes
+from faregate.core.ledger import Basis, Reserve
+from faregate.core.meter import Meter, Reading
+from faregate.core.money import Nanos, parse_credits, show_credits
+from faregate.core.quote import Quote, media_tokens_max, quote, text_bytes
+from faregate.proxy.hold import Hold
+from faregate.proxy.port import Caller, Gateway, Headers
+from faregate.upstreams.port import Ask, Upstream
+
+DEFAULT_VERSION = "2023-06-01"
+"""What a caller without `anthropic-version` gets: the version that every client before 2026-10-21 sends."""
+
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+
+
+class Fare(msgspec.Struct, frozen=True, kw_only=True):
+    """An admitted call with its quote."""
+
+    key: Key
+    admitted: Admitted
+    asked_model: str
+    """As the caller wrote it: an alias is echoed, never sent on."""
+    version: str
+    beta: str | None
+    body: bytes
+    """Our own serialisation of what was judged: upstream reads no other `max_tokens` than we hold for."""
+    quote: Quote
+    prefixes: list[Prefix]
+    text_bytes: int
+    media_tokens: int
+
+    def reservation(self, gate: Gateway, caller: Caller) -> Reserve:
+        """The hold to take. Raises InvalidRequest for a header that makes no sense."""
+        quoted = self.quote
+        return Reserve(
+            charge_id=gate.new_id("msg_"),
+            wallet_id=self.key.wallet_id,
+            key_id=self.key.id,
+            model=self.admitted.model.id,
+            price_id=quoted.price.id,
+            body_sha256=hashlib.sha256(self.body).digest(),
+            idempotency_key=idempotency_key(caller),
+            input_ceiling=quoted.input_ceiling,
+            output_price=quoted.price.output,
+            max_tokens=quoted.max_tokens,
+            min_tokens=quoted.min_tokens if clamps(caller) else quoted.max_tokens,
+            estimated=quoted.estimated,
+            at_ms=gate.now_ms(),
+        )
+
+    def ask(self, max_tokens: int) -> Ask:
+        """The call as it goes upstream, with the output cap that is held for."""
+        document, body = self.admitted.document, self.body
+        if max_tokens != self.admitted.max_tokens:
+            document = {**document, "max_tokens": max_tokens}
+            body = msgspec.json.encode(document)
+        return Ask(
+            document=document,
+            body=body,
+            model=self.admitted.model.id,
+            stream=self.admitted.stream,
+            version=self.version,
+            beta=self.beta,
+            wallet_id=self.key.wallet_id,
+        )
+
+    def meter(self) -> Meter:
+        """A meter for one attempt at this call."""
+        admitted = self.admitted
+        only_hours = admitted.cache_1h and not admitted.cache_5m
+        return Meter(input_guess=self.quote.guess.input_tokens, unsplit_1h=only_hours)
+
+    def headers(self, gate: Gateway, held: Hold, upstream: Upstream) -> Headers:
+        """What every 2xx answer carries, before the first event."""
+        _, estimated = self.quote.fit(held.max_tokens)
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8" if self.admitted.stream else b"application/json"),
+            (b"x-credits-max", show_credits(held.held).encode()),
+            (b"x-credits-estimated", show_credits(estimated).encode()),
+            (b"x-credits-input", show_credits(self.quote.input_estimated).encode()),
+            (b"x-credits-remaining", show_credits(held.available).encode()),
+            (b"x-max-tokens-effective", b"%d" % held.max_tokens),
+            (b"x-price-version", self.quote.price.id.encode()),
+        ]
+        if held.quota_available is not None:
+            headers.append((b"x-quota-remaining-credits", show_credits(held.quota_available).encode()))
+        if upstream.embedded:
+            headers.append((b"x-faregate-upstream", upstream.name.encode()))
+        if self.admitted.dropped:
+            headers.append((b"x-dropped-parameters", ", ".join(self.admitted.dropped).encode()))
+        return headers + gate.limits.headers(self.key, gate.now_ms())
+
+    def learn(self, gate: Gateway, reading: Reading, *, finished: bool) -> None:
+        """Let the estimator have what upstream said; what we only counted teaches nothing."""
+        if reading.basis is Basis.UPSTREAM:
+            gate.estimator.learn(
+                self.key.id, self.admitted.model.id, text_bytes=self.text_bytes, media_tokens=self.media_tokens,
+                prefixes=self.prefixes, usage=reading.usage, finished=finished, now_ms=gate.now_ms(),
+            )  # fmt: skip
+
+
+def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, caller: Caller) -> Fare:
+    """Judge the call by the catalog and quote it. Raises InvalidRequest, Unsupported or NotFound."""
+    now_ms = gate.now_ms()
+    price = gate.prices.price(model.id, now_ms)
+    if price is None:
+        raise NotFound(f"model: {model.id} has no price in force yet", code="model_not_found")
+    version = caller.header(b"anthropic-version") or DEFAULT_VERSION
+    beta = caller.header(b"anthropic-beta")
+    admitted = admit({**document, "model": model.id}, model, version, beta=beta is not None)
+    body = msgspec.json.encode(admitted.document)
+    known = prefixes(admitted.document, namespace=f"{key.wallet_id}/{model.id}") if len(body) > PREFIX_BYTES_MIN else []
+    size, media = text_bytes(admitted, body), media_tokens_max(admitted)
+    guess = gate.estimator.guess(
+        key.id, model.id, text_bytes=size, media_tokens=media, max_tokens=admitted.max_tokens, prefixes=known,
+        now_ms=now_ms,
+    )  # fmt: skip
+    return Fare(
+        key=key,
+        admitted=admitted,
+        asked_model=document["model"],
+        version=version,
+        beta=beta,
+        body=body,
+        quote=quote(admitted, body, price, guess),
+        prefixes=known,
+        text_bytes=size,
+        media_tokens=media,
+    )
+
+
+def charged_header(held: Hold) -> tuple[bytes, bytes]:
+    """What a plain answer says beside the quote: its exact charge."""
+    return b"x-credits-charged", show_credits(held.charged).encode()
+
+
+def credit_limit(caller: Caller) -> Nanos | None:
+    """`x-credits-limit`. Raises InvalidRequest when it is not an amount."""
+    text = caller.header(b"x-credits-limit")
+    if text is None:
+        return None
+    try:
+        limit = parse_credits(text)
+    except ValueError as error:
+        raise InvalidRequest(f"x-credits-limit: {error}") from None
+    if limit < 0:
+        raise InvalidRequest("x-credits-limit: an amount of credits is not negative")
+    return limit
+
+
+def clamps(caller: Caller) -> bool:
+    """`x-credits-on-shortfall`: whether fewer output tokens will do. Raises InvalidRequest on another word."""
+    word = (caller.header(b"x-credits-on-shortfall") or "clamp").strip().lower()
+    if word not in ("clamp", "refuse"):
+        raise InvalidRequest("x-credits-on-shortfall: Input should be 'clamp' or 'refuse'")
+    return word == "clamp"
+
+
+def idempotency_key(caller: Caller) -> str | None:
+    """`Idempotency-Key`. Raises InvalidRequest."""
+    key = caller.header(b"idempotency-key")
+    if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
+        raise InvalidRequest(f"idempotency-key: 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters")
+    return key

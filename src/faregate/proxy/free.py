@@ -1,0 +1,87 @@
+"""What costs nothing: a quote without a call, and a count of tokens. They walk the story's road up to the hold."""
+
+from typing import Any
+
+import msgspec
+
+from faregate.core.access import Key
+from faregate.core.admission import admit
+from faregate.core.catalog import Model
+from faregate.core.errors import NotReady
+from faregate.core.ledger import affordable
+from faregate.core.money import show_credits
+from faregate.core.quote import media_tokens_max, text_bytes
+from faregate.proxy import entry
+from faregate.proxy.fare import DEFAULT_VERSION, appraise
+from faregate.proxy.port import Caller, Gateway
+from faregate.proxy.verdict import of_fault
+from faregate.upstreams.port import Ask, Fault
+
+
+async def quote(gate: Gateway, caller: Caller) -> dict[str, Any]:
+    """What a call would be quoted now, under the names of a 2xx answer's headers. Nothing is held, nothing is sent."""
+    key, document, model = await _asked(gate, caller)
+    fare = appraise(gate, key, document, model, caller)
+    quoted, command = fare.quote, fare.reservation(gate, caller)
+    available = await _available(gate, key)
+    tokens = affordable(command, available)
+    ceiling, estimated = quoted.fit(quoted.max_tokens if tokens is None else tokens)
+    return {
+        "type": "quote",
+        "model": model.id,
+        "credits_max": show_credits(ceiling),
+        "credits_estimated": show_credits(estimated),
+        "credits_input": show_credits(quoted.input_estimated),
+        "credits_remaining": show_credits(available - (ceiling if tokens is not None else 0)),
+        "max_tokens_effective": 0 if tokens is None else tokens,
+        "price_version": quoted.price.id,
+        "affordable": tokens is not None,
+        "input_tokens_estimated": quoted.guess.input_tokens,
+        "input_tokens_max": quoted.input_tokens_max,
+        "dropped_parameters": list(fare.admitted.dropped),
+    }
+
+
+async def count_tokens(gate: Gateway, caller: Caller) -> int:
+    """Upstream's own count of an input, or our estimate where it has none or cannot be reached."""
+    key, document, model = await _asked(gate, caller)
+    version, beta = caller.header(b"anthropic-version") or DEFAULT_VERSION, caller.header(b"anthropic-beta")
+    admitted = admit({**document, "model": model.id}, model, version, beta=beta is not None, counting=True)
+    body = msgspec.json.encode(admitted.document)
+    ask = Ask(
+        document=admitted.document,
+        body=body,
+        model=model.id,
+        stream=False,
+        version=version,
+        beta=beta,
+        wallet_id=key.wallet_id,
+    )
+    for name in gate.routes.upstreams(model.id):
+        try:
+            counted = await gate.upstreams[name].count_tokens(ask)
+        except Fault as fault:
+            gate.observer.trouble(caller.request_id, f"{name} did not count tokens: {of_fault(fault)}", None)
+            continue
+        if counted is not None:
+            return counted
+    guess = gate.estimator.guess(
+        key.id, model.id, text_bytes=text_bytes(admitted, body), media_tokens=media_tokens_max(admitted),
+        max_tokens=0, prefixes=(), now_ms=gate.now_ms(),
+    )  # fmt: skip
+    return guess.input_tokens
+
+
+async def _asked(gate: Gateway, caller: Caller) -> tuple[Key, dict[str, Any], Model]:
+    key = await entry.authenticate(gate, caller)
+    document = entry.read(await caller.body())
+    return key, document, entry.find_model(gate, key, document)
+
+
+async def _available(gate: Gateway, key: Key) -> int:
+    """What this key can spend now: the least of its wallet and its own caps."""
+    wallet = await gate.records.wallet(key.wallet_id)
+    if wallet is None:
+        raise NotReady("The wallet of this key cannot be read.", code="database_unavailable")
+    left = await gate.records.spent(key, gate.now_ms())
+    return min([wallet.available - wallet.floor, *left.values()])

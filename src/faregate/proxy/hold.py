@@ -1,0 +1,119 @@
+"""A hold that was taken, and the two verbs that end it: `settle` with money, `release` without. Whichever comes first
+counts; the other then does nothing. The ledger carries out what it was once told, whatever becomes of this task.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from faregate.core.ledger import Basis, Loss, Outcome, Release, Reserve, Reserved, Settle, split
+from faregate.core.meter import Reading
+from faregate.core.money import ZERO, Nanos
+from faregate.core.pricing import PriceVersion
+from faregate.proxy.port import Gateway
+from faregate.wire.usage import NOTHING, Usage
+
+UNUSED = Reading(usage=NOTHING, basis=Basis.NOTHING)
+
+
+class Hold:
+    """One open charge."""
+
+    def __init__(self, gate: Gateway, command: Reserve, price: PriceVersion, reserved: Reserved) -> None:
+        self._gate = gate
+        self._command = command
+        self._price = price
+        self.charge_id = command.charge_id
+        self.held = reserved.held
+        self.max_tokens = reserved.max_tokens
+        self.available = reserved.available
+        self.quota_available = reserved.quota_available
+        self.outcome: Outcome | None = None
+        """How the charge was ended; None while it is open."""
+        self.reading = UNUSED
+        self.charged = ZERO
+
+    def streaming(self) -> None:
+        """The first event goes to the caller now."""
+        self._gate.ledger.streaming(self.charge_id, self._command.wallet_id, self._gate.now_ms())
+
+    async def settle(
+        self, outcome: Outcome, reading: Reading, *, upstream: str, attempts: int, lost: Iterable[Usage] = ()
+    ) -> None:
+        """Bill what was used, to the last token; what is above the hold is the operator's shortfall.
+
+        `lost` is what attempts used that did not answer: the operator's loss. Raises NotReady when the database does
+        not take it; the hold then stays open, and returns by itself.
+        """
+        charged, shortfall = split(self._price.cost(reading.usage), self.held)
+        wasted = self._cost(lost)
+        await self._gate.ledger.settle(
+            Settle(
+                charge_id=self.charge_id,
+                wallet_id=self._command.wallet_id,
+                key_id=self._command.key_id,
+                outcome=outcome,
+                usage=reading.usage,
+                basis=reading.basis,
+                charged=charged,
+                shortfall=shortfall,
+                loss=Loss.ERROR if wasted else None,
+                loss_amount=wasted,
+                upstream=upstream,
+                attempts=attempts,
+                at_ms=self._gate.now_ms(),
+            )
+        )
+        self.outcome, self.reading, self.charged = outcome, reading, charged
+
+    async def release(
+        self,
+        outcome: Outcome,
+        *,
+        loss: Loss | None = None,
+        loss_amount: Nanos = ZERO,
+        reading: Reading = UNUSED,
+        upstream: str | None = None,
+        attempts: int = 0,
+        lost: Iterable[Usage] = (),
+    ) -> None:
+        """Bill nothing. What upstream made of it all the same is the operator's, under the name of `loss`."""
+        amount = Nanos(loss_amount + self._price.cost(reading.usage) + self._cost(lost))
+        await self._gate.ledger.release(
+            Release(
+                charge_id=self.charge_id,
+                wallet_id=self._command.wallet_id,
+                key_id=self._command.key_id,
+                outcome=outcome,
+                usage=reading.usage,
+                basis=reading.basis,
+                loss=(loss or Loss.ERROR) if amount else None,
+                loss_amount=amount,
+                upstream=upstream,
+                attempts=attempts,
+                at_ms=self._gate.now_ms(),
+            )
+        )
+        self.outcome, self.reading = outcome, reading
+
+    def _cost(self, usages: Iterable[Usage]) -> Nanos:
+        return Nanos(sum(self._price.cost(usage) for usage in usages))
+
+
+async def take(gate: Gateway, command: Reserve, price: PriceVersion) -> Hold:
+    """Reserve the ceiling, or what the wallet affords of it. Raises as `Ledger.reserve` does."""
+    try:
+        reserved = await gate.ledger.reserve(command)
+    except asyncio.CancelledError:
+        # The command is in the ledger's queue and will be carried out; so will its release, right behind it.
+        await gate.ledger.release(
+            Release(
+                charge_id=command.charge_id,
+                wallet_id=command.wallet_id,
+                key_id=command.key_id,
+                outcome=Outcome.SHUTDOWN,
+                at_ms=gate.now_ms(),
+            )
+        )
+        raise
+    gate.observer.reserved(reserved.held)
+    return Hold(gate, command, price, reserved)

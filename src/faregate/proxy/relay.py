@@ -1,0 +1,70 @@
+"""The relay: upstream's stream to the caller, whole frames as they come, until it ends or the caller does.
+
+A slow caller slows upstream: nothing more is read before what was read is on its way. When upstream says nothing for
+PING_S, a `ping` fills the gap; it is the only event that we ever add, and it stands between frames, never in one.
+"""
+
+import asyncio
+from typing import Final
+
+from faregate.core.meter import Progress
+from faregate.proxy.attempts import Reply
+from faregate.proxy.port import Caller
+from faregate.upstreams.port import Fault
+
+PING_S: Final = 10.0
+PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+
+async def relay(caller: Caller, reply: Reply) -> None:
+    """Pass the stream on. Afterwards `reply.meter.progress` says how it ended; RUNNING means that the caller left."""
+    stream, answer = reply.stream, reply.answer
+    assert stream is not None
+    pulse = _Pulse(caller)
+    try:
+        data = reply.first
+        while True:
+            if data:
+                await caller.send(data)
+                pulse.beat()
+            if stream.progress is not Progress.RUNNING or caller.gone:
+                return
+            try:
+                piece = await answer.read()
+            except Fault:
+                if not caller.gone:
+                    stream.end()
+                return
+            data = stream.feed(piece)
+            if not piece:
+                stream.end()
+    finally:
+        pulse.stop()
+
+
+class _Pulse:
+    """Sends a ping when nothing has gone to the caller for PING_S. One timer a stream, however many events it has."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._sending: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(PING_S, self._check)
+
+    def beat(self) -> None:
+        self._last = self._loop.time()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
+
+    def _check(self) -> None:
+        idle_s = self._loop.time() - self._last
+        if idle_s >= PING_S:
+            if self._sending is None or self._sending.done():  # A caller that does not read gets no second ping.
+                self._sending = self._loop.create_task(self._caller.send(PING))
+            self.beat()
+            idle_s = 0.0
+        self._timer = self._loop.call_later(PING_S - idle_s, self._check)

@@ -1,0 +1,136 @@
+"""The story of a call: tap in, ride, tap out. `serve` is the life of one request to /v1/messages, top to bottom.
+
+    authenticate -> decode -> find the model -> admit and quote -> rates -> hold -> send -> relay and meter -> settle
+
+What is refused is refused before the hold. After it the only way out is through `settle` or `release`, and both are
+carried out by the ledger once they are called, whatever then becomes of this task. Streamed and plain answers take one
+road: a plain answer is a stream of one piece.
+"""
+
+import asyncio
+
+from faregate.core.errors import GatewayError, Internal, NotReady
+from faregate.core.ledger import Loss, Outcome
+from faregate.core.meter import Progress
+from faregate.core.money import ZERO
+from faregate.core.quote import within_limit
+from faregate.proxy import entry
+from faregate.proxy.attempts import Attempts
+from faregate.proxy.fare import Fare, appraise, charged_header, credit_limit
+from faregate.proxy.hold import UNUSED, Hold, take
+from faregate.proxy.port import Caller, Gateway
+from faregate.proxy.relay import relay
+from faregate.proxy.ride import CLIENT_CLOSED, Ride
+from faregate.proxy.verdict import CallerGone, of_stream
+from faregate.wire.usage import NOTHING
+
+
+async def serve(gate: Gateway, caller: Caller) -> None:
+    """Serve one call to its end, whatever that is. Raises nothing but cancellation; every call is observed once."""
+    ride = Ride(caller=caller)
+    try:
+        await _serve(gate, caller, ride)
+    except GatewayError as error:
+        ride.refused(error)
+        await caller.refuse(error)
+    except CallerGone:
+        ride.status = CLIENT_CLOSED
+    except Exception as error:  # A fault of ours: the caller gets one clean 500, the operator the traceback.
+        gate.observer.trouble(caller.request_id, "a request failed by a fault of the gateway", error)
+        ride.refused(Internal("Something went wrong in the gateway. You were not billed for this call."))
+        assert ride.error is not None
+        await caller.refuse(ride.error)
+    finally:
+        gate.observer.finished(ride.record())
+
+
+async def _serve(gate: Gateway, caller: Caller, ride: Ride) -> None:
+    key = await entry.authenticate(gate, caller)
+    ride.key_id, ride.wallet_id = key.id, key.wallet_id
+
+    document = entry.read(await caller.body())
+    model = entry.find_model(gate, key, document)
+    ride.model = model.id
+
+    fare = appraise(gate, key, document, model, caller)
+    ride.stream, ride.dropped = fare.admitted.stream, fare.admitted.dropped
+    within_limit(fare.quote, credit_limit(caller))
+    command = fare.reservation(gate, caller)
+
+    ticket = gate.limits.take(
+        key,
+        input_tokens=fare.quote.guess.input_tokens,
+        output_tokens=fare.quote.guess.usage.output,
+        now_ms=gate.now_ms(),
+    )
+    try:
+        ride.hold = await take(gate, command, fare.quote.price)
+        await _ride(gate, caller, ride, ride.hold, fare)
+    finally:
+        if ticket is not None:
+            used = ride.hold.reading.usage if ride.hold is not None else NOTHING
+            ticket.close(input_tokens=used.input_total, output_tokens=used.output)
+
+
+async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Fare) -> None:
+    """From the hold to the settled charge; who leaves here without having settled pays nothing."""
+    time = asyncio.get_running_loop().time
+    ride.estimated = fare.quote.fit(held.max_tokens)[1]
+    attempts = ride.attempts = Attempts(gate, fare, held)
+    caller.on_gone(attempts.cancel)
+    outcome, loss, reply = Outcome.SHUTDOWN, Loss.ERROR, None
+    try:
+        began = time()
+        reply = await attempts.reach()
+        ride.reached, ride.upstream = (began, time()), reply.upstream.name
+        headers = fare.headers(gate, held, reply.upstream)
+
+        if reply.stream is not None:
+            caller.on_gone(reply.answer.cancel)
+            await caller.start(headers)
+            held.streaming()
+            ride.first_event = time()
+            await relay(caller, reply)
+            if reply.stream.fault is not None:
+                raise of_stream(reply.stream.fault)
+
+        finished = reply.meter.progress is Progress.COMPLETE
+        await held.settle(
+            Outcome.OK if finished else Outcome.CLIENT_GONE,
+            reply.meter.close(),
+            upstream=reply.upstream.name,
+            attempts=len(attempts.made),
+            lost=attempts.lost,
+        )
+        fare.learn(gate, held.reading, finished=finished)
+        if reply.stream is None:
+            await caller.answer(200, [*headers, charged_header(held)], reply.body)
+            ride.first_event = time()
+        elif finished:
+            await caller.end(reply.stream.tail)
+    except CallerGone:
+        outcome, loss = Outcome.CLIENT_GONE, Loss.ABANDON
+        raise
+    except GatewayError:
+        outcome = Outcome.UPSTREAM_ERROR
+        raise
+    except Exception:
+        outcome = Outcome.GATEWAY_ERROR
+        raise
+    finally:
+        if reply is not None:
+            reply.answer.cancel()
+        if held.outcome is None:
+            unseen = reply is None and attempts.sent and outcome is Outcome.CLIENT_GONE
+            try:
+                await held.release(
+                    outcome,
+                    loss=loss,
+                    loss_amount=fare.quote.input_estimated if unseen else ZERO,
+                    reading=reply.meter.close() if reply is not None else UNUSED,
+                    upstream=ride.upstream,
+                    attempts=len(attempts.made),
+                    lost=attempts.lost,
+                )
+            except NotReady as error:  # The hold stays open and returns by itself; the first error is the caller's.
+                gate.observer.trouble(caller.request_id, f"the hold of {held.charge_id} was not released", error)
