@@ -1,0 +1,100 @@
+"""The data folder is its owner's alone, and the secret in it is made once and never replaced.
+
+Method: real folders.
+"""
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from faregate.home import PEPPER_BYTES, pepper, prepare
+from faregate.settings import Settings, SettingsError, load
+
+
+def settings_in(home: Path) -> Settings:
+    return load({"FAREGATE_HOME": str(home)}, folder=home.parent)
+
+
+def test_the_folder_and_the_pepper_are_the_owners_alone(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / "deep" / "home")
+    prepare(settings)
+    value = pepper(settings)
+
+    assert len(value) == PEPPER_BYTES
+    assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
+    assert stat.S_IMODE((settings.home / "pepper").stat().st_mode) == 0o600
+    assert [file.name for file in settings.home.iterdir()] == ["pepper"]
+
+
+def test_the_pepper_stays_the_same(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / "home")
+    prepare(settings)
+
+    assert pepper(settings) == pepper(settings)
+
+
+def test_processes_that_start_together_end_up_with_one_pepper(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / "home")
+    prepare(settings)
+    program = (
+        "import sys, pathlib; from faregate.home import pepper; from faregate.settings import load;"
+        "home = pathlib.Path(sys.argv[1]); sys.stdin.readline();"
+        "print(pepper(load({'FAREGATE_HOME': str(home)}, folder=home)).hex())"
+    )
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(settings.home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    answers: list[str] = []
+    threads = [threading.Thread(target=lambda r=r: answers.append(r.communicate("go\n")[0])) for r in racers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert set(answers) == {pepper(settings).hex() + "\n"}
+
+
+def test_a_lost_pepper_is_not_replaced_under_keys_that_need_it(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / "home")
+    prepare(settings)
+    settings.database.write_bytes(b"")
+
+    with pytest.raises(SettingsError, match=r"pepper: is missing, and the keys in .* restore it"):
+        pepper(settings)
+    assert not (settings.home / "pepper").exists()
+
+
+def test_a_damaged_pepper_is_refused(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / "home")
+    prepare(settings)
+    (settings.home / "pepper").write_bytes(b"short")
+
+    with pytest.raises(SettingsError, match=r"holds 5 bytes in place of 32: restore it"):
+        pepper(settings)
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(SettingsError, match=r"file/home: cannot be made: Not a directory"):
+        prepare(settings_in(tmp_path / "file" / "home"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o500)
+
+    with pytest.raises(SettingsError, match=r"home: cannot be written: Permission denied"):
+        prepare(settings_in(home))
