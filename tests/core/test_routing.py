@@ -1,0 +1,67 @@
+"""The retry envelope's arithmetic: bounded in attempts and in time, jittered over the whole range."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faregate.core.routing import Retry, Routes, asked_wait_ms, may_retry, retryable, wait_ms
+
+RETRY = Retry()
+
+
+def test_without_routes_every_model_goes_to_all_upstreams_in_order() -> None:
+    assert Routes(["a", "b"]).upstreams("any") == ("a", "b")
+
+
+def test_a_route_names_its_own_upstreams_and_leaves_other_models_alone() -> None:
+    routes = Routes(["a", "b"], {"m": ["b"]})
+
+    assert routes.upstreams("m") == ("b",)
+    assert routes.upstreams("other") == ("a", "b")
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529, 599])
+def test_what_time_may_mend_is_tried_again(status: int) -> None:
+    assert retryable(status)
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 402, 403, 404, 413, 422])
+def test_what_time_will_not_mend_is_not(status: int) -> None:
+    assert not retryable(status)
+
+
+@given(st.integers(1, 50), st.floats(0, 1, exclude_max=True))
+def test_a_wait_is_within_its_doubling_range(attempt: int, chance: float) -> None:
+    wait = wait_ms(RETRY, attempt, asked_ms=None, chance=chance)
+
+    assert 0 <= wait <= min(RETRY.wait_ms_max, RETRY.wait_ms * 2 ** (attempt - 1))
+
+
+def test_upstreams_own_word_goes_before_ours() -> None:
+    assert wait_ms(RETRY, 1, asked_ms=1_234, chance=0.5) == 1_234
+
+
+@given(st.integers(1, 20), st.integers(0, 60_000), st.integers(0, 60_000))
+def test_a_further_attempt_fits_the_envelope_or_is_not_made(attempt: int, elapsed_ms: int, wait: int) -> None:
+    fits = attempt < RETRY.attempts_max and elapsed_ms + wait <= RETRY.budget_ms
+    assert may_retry(RETRY, attempt, elapsed_ms=elapsed_ms, wait_ms=wait) is fits
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"retry-after": "2"}, 2_000),
+        ({"retry-after": "0.5"}, 500),
+        ({"retry-after-ms": "70", "retry-after": "9"}, 70),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "9" * 40}, None),
+        ({"retry-after": "1e400"}, None),
+        ({"retry-after": "²"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_read_in_both_spellings_and_nonsense_is_none(
+    headers: dict[str, str], expected: int | None
+) -> None:
+    assert asked_wait_ms(headers) == expected
