@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
         if self._complete or self._violation is not None:
             return
         status = self._parser.get_status_code()
-        if status < 200:
+        if 100 <= status < 200:
             self._interim = True
             return
         fields = self._fields
@@ -203,6 +203,8 @@ class Connection(asyncio.Protocol):
         coding = fields.get("transfer-encoding")
         if not self._parser.get_http_version().startswith("1."):
             self._violation = f"answered in HTTP/{self._parser.get_http_version()}"
+        elif status < 100:
+            self._violation = f"answered with status {status}"
         elif coding is not None and coding.lower() != "chunked":
             self._violation = "answered with a transfer-encoding other than chunked"
         elif fields.get("content-encoding", "identity").lower() != "identity":

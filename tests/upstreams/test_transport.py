@@ -1,0 +1,324 @@
+"""The one HTTP client against a real server on loopback, on both event loops: every fault by its kind, and no leak."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from faregate.upstreams.pool import Limits
+from faregate.upstreams.port import Fault, FaultKind
+from faregate.upstreams.reply import Reply, Timeouts
+from faregate.upstreams.script import End, Play, Script, events, frame
+from faregate.upstreams.scripted_server import ScriptedServer
+from faregate.upstreams.transport import Transport
+from tests.upstreams.asking import open_sockets, post, target, until, whole
+
+LONG = Timeouts(connect=60, first_byte=60, first_byte_plain=60, idle=60, total=60)
+
+
+class Pair:
+    """A server and a client; afterwards nothing of either is left."""
+
+    def __init__(self, script: Script | None = None, *, timeouts: Timeouts = LONG, **limits: Any) -> None:
+        self.server = ScriptedServer(script)
+        self.transport = Transport(timeouts=timeouts, limits=Limits(**limits))
+
+    async def __aenter__(self) -> "Pair":
+        self._sockets = open_sockets()
+        await self.server.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.transport.aclose()
+        await self.server.stop()
+        await until(lambda: open_sockets() == self._sockets)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def post(self, body: bytes | None = None) -> Reply:
+        return await post(self.transport, self.server.base_url, body)
+
+    async def fault(self) -> FaultKind:
+        with pytest.raises(Fault) as caught:
+            await whole(await self.post())
+        return caught.value.kind
+
+
+TEXTS = events([frame("ping") for _ in range(50)])
+
+
+async def test_an_answer_comes_whole_and_its_connection_serves_the_next() -> None:
+    async with Pair([TEXTS, Play(frames=(b"plain",), headers=(("X-One", "1"),)), None]) as pair:
+        assert await whole(await pair.post()) == b"".join(TEXTS.frames)
+        reply = await pair.post()
+        assert (reply.status, reply.headers["x-one"]) == (200, "1")
+        assert await whole(reply) == b"plain"
+        assert (await pair.post()).status == 200
+        assert pair.server.connections == 1
+        assert [seen.index for seen in pair.server.log] == [0, 1, 2]
+
+
+async def test_fifty_at_once_each_get_their_own_answer() -> None:
+    def echo(seen: Any) -> Play:
+        return events([seen.body[:2], seen.body[2:]] * 20, gap_ms=1)
+
+    async with Pair(echo) as pair:
+
+        async def one(number: int) -> None:
+            body = b"%04d" % number
+            assert await whole(await pair.post(body)) == body * 20
+
+        for _ in range(3):
+            async with asyncio.TaskGroup() as group:
+                for number in range(50):
+                    group.create_task(one(number))
+        assert pair.server.connections == 50
+
+
+async def test_any_status_is_an_answer() -> None:
+    async with Pair([Play(status=status, frames=(b"x",)) for status in (400, 429, 500, 529)]) as pair:
+        for status in (400, 429, 500, 529):
+            reply = await pair.post()
+            assert (reply.status, await whole(reply)) == (status, b"x")
+
+
+@pytest.mark.parametrize(
+    ("play", "kind"),
+    [
+        (Play(ending=End.REFUSE), FaultKind.RESET),
+        (Play(raw=b"", ending=End.RESET), FaultKind.RESET),
+        (Play(frames=(b"abc",), ending=End.RESET, ending_after=0), FaultKind.RESET),
+        (events([b"a", b"b"], ending=End.CUT), FaultKind.RESET),
+        (events([b"a", b"b"], ending=End.CUT, cut_at=1), FaultKind.RESET),
+        (events([b"a", b"b"], ending=End.RESET, gap_ms=1), FaultKind.RESET),
+        (events([b"a", b"b"], ending=End.HALF_CHUNK), FaultKind.RESET),
+        (events([b"a", b"b"], ending=End.GARBAGE), FaultKind.PROTOCOL),
+        (Play(frames=(b"abc",), ending=End.CUT, cut_at=2), FaultKind.RESET),
+        (Play(ending=End.GARBAGE, ending_after=0), FaultKind.PROTOCOL),
+        (Play(frames=(b"x",), headers=(("content-encoding", "gzip"),)), FaultKind.PROTOCOL),
+        (Play(headers=(("x", "y" * 70_000),)), FaultKind.PROTOCOL),
+        (Play(raw=b"HTTP/1.1 200 OK\r\ncontent-le", ending=End.CUT), FaultKind.RESET),
+    ],
+)
+async def test_each_way_of_failing_is_the_fault_it_should_be_and_the_next_call_is_fine(
+    play: Play, kind: FaultKind
+) -> None:
+    async with Pair([play, None]) as pair:
+        assert await pair.fault() is kind
+        assert len(pair.server.log) == 1, "a request on a fresh connection was written twice"
+        assert (await pair.post()).status == 200
+
+
+async def test_an_answer_that_only_its_close_ends_is_clean() -> None:
+    async with Pair([Play(frames=(b"to ", b"the end"), framing="close")]) as pair:
+        assert await whole(await pair.post()) == b"to the end"
+
+
+async def test_a_peer_that_cannot_be_reached_is_a_connect_fault() -> None:
+    async with Pair() as pair:
+        url = pair.server.base_url
+        await pair.server.stop()
+        with pytest.raises(Fault, match=r"cannot connect to 127\.0\.0\.1") as caught:
+            await post(pair.transport, url)
+        assert caught.value.kind is FaultKind.CONNECT
+
+
+# Connections that were used before
+
+
+async def test_a_pooled_connection_that_died_is_not_used_again() -> None:
+    async with Pair() as pair:
+        await whole(await pair.post())
+        pair.server.drop()
+        await until(lambda: list(pair.transport.sizes().values()) == [(0, 0)])
+        await whole(await pair.post())
+        assert (pair.server.connections, len(pair.server.log)) == (2, 2)
+
+
+@pytest.mark.parametrize("end", [End.REFUSE, End.RESET])
+async def test_a_lost_keep_alive_race_is_asked_again_once_on_a_fresh_connection(end: End) -> None:
+    lost = Play(raw=b"", ending=end)
+    async with Pair([None, lost, None], race_s=60) as pair:
+        await whole(await pair.post())
+        assert (await pair.post()).status == 200
+        assert (pair.server.connections, len(pair.server.log)) == (2, 3)
+
+    async with Pair([None, lost, lost, None], race_s=60) as pair:
+        await whole(await pair.post())
+        assert await pair.fault() is FaultKind.RESET
+        assert len(pair.server.log) == 3
+
+
+async def test_a_request_is_not_written_twice_when_the_close_came_too_late_to_be_a_race() -> None:
+    async with Pair([None, Play(ending=End.REFUSE), None], race_s=0) as pair:
+        await whole(await pair.post())
+        assert await pair.fault() is FaultKind.RESET
+        assert len(pair.server.log) == 2
+
+
+async def test_a_request_is_not_written_twice_once_a_byte_of_an_answer_came() -> None:
+    async with Pair([None, Play(raw=b"H", ending=End.CUT), None], race_s=60) as pair:
+        await whole(await pair.post())
+        assert await pair.fault() is FaultKind.RESET
+        assert len(pair.server.log) == 2
+
+
+# Deadlines
+
+
+async def test_an_answer_that_never_begins_is_a_timeout() -> None:
+    short = Timeouts(first_byte=0.05)
+    for head in (b"", b"HTTP/1.1 200 OK\r\n"):
+        async with Pair([Play(raw=head, ending=End.STALL)], timeouts=short) as pair:
+            with pytest.raises(Fault, match=r"timeouts\.first_byte") as caught:
+                await pair.post()
+            assert caught.value.kind is FaultKind.TIMEOUT
+            await until(lambda pair=pair: pair.server.log[0].hung_up)  # type: ignore[misc]
+
+
+async def test_an_answer_that_falls_silent_is_a_timeout_after_what_came_was_read() -> None:
+    async with Pair([events([b"a"], ending=End.STALL)], timeouts=Timeouts(idle=0.05)) as pair:
+        reply = await pair.post()
+        assert await reply.read() == b"a"
+        with pytest.raises(Fault, match=r"timeouts\.idle") as caught:
+            await reply.read()
+        assert caught.value.kind is FaultKind.TIMEOUT
+
+
+async def test_an_answer_that_drips_for_ever_is_a_timeout() -> None:
+    drip = events([b"a"] * 100_000, gap_ms=1)
+    async with Pair([drip], timeouts=Timeouts(idle=60, total=0.2)) as pair:
+        with pytest.raises(Fault, match=r"timeouts\.total") as caught:
+            await whole(await pair.post())
+        assert caught.value.kind is FaultKind.TIMEOUT
+        await until(lambda: pair.server.log[0].hung_up)
+
+
+async def test_a_tls_peer_that_says_nothing_is_a_connect_fault() -> None:
+    async with Pair(timeouts=Timeouts(connect=0.1)) as pair:
+        mute = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+        port = mute.sockets[0].getsockname()[1]
+        with pytest.raises(Fault, match=r"timeouts\.connect") as caught:
+            await post(pair.transport, f"https://127.0.0.1:{port}")
+        assert caught.value.kind is FaultKind.CONNECT
+        mute.close()
+        await mute.wait_closed()
+
+
+async def test_the_first_byte_of_one_call_may_have_its_own_deadline() -> None:
+    async with Pair([Play(raw=b"", ending=End.STALL)], timeouts=LONG) as pair:
+        origin, head = target(pair.server.base_url)
+        # The ticker is as fine as the transport's own deadlines ask for: a quarter of a second here.
+        with pytest.raises(Fault, match=r"within 0\.05 s"):
+            await pair.transport.send(origin, head, b"{}", first_byte_s=0.05)
+
+
+# Backpressure and leaving
+
+
+async def test_a_reader_that_stalls_stalls_the_peer_and_loses_nothing() -> None:
+    block = b"x" * 65_536
+    async with Pair([events([block] * 1024)]) as pair:
+        reply = await pair.post()
+        seen = pair.server.log[0]
+        written, steady = -1, 0
+        while steady < 30:
+            await asyncio.sleep(0.01)
+            steady = steady + 1 if seen.bytes_written == written else 0
+            written = seen.bytes_written
+        assert written < 1024 * len(block) / 2, "everything was taken though nothing was read"
+        assert len(await whole(reply)) == 1024 * len(block)
+        assert (await pair.post()).status == 200
+        assert pair.server.connections == 1, "a connection that had been paused is as good as another"
+
+
+async def test_a_cancel_is_seen_by_the_peer_and_by_the_reader() -> None:
+    async with Pair([events([b"a", b"b"], ending=End.STALL)]) as pair:
+        reply = await pair.post()
+        assert await reply.read()
+        reading = asyncio.create_task(reply.read())
+        await asyncio.sleep(0)
+        reply.cancel()
+        reply.cancel()
+        with pytest.raises(Fault) as caught:
+            await reading
+        assert caught.value.kind is FaultKind.CANCELLED
+        await until(lambda: pair.server.log[0].hung_up)
+
+
+async def test_a_cancel_of_an_answer_that_is_paused_is_seen_by_the_peer() -> None:
+    async with Pair([events([b"x" * 65_536] * 1024)]) as pair:
+        reply = await pair.post()
+        await asyncio.sleep(0.05)
+        reply.cancel()
+        await until(lambda: pair.server.log[0].hung_up)
+
+
+async def test_a_cancel_after_the_end_leaves_the_connection_to_the_next() -> None:
+    async with Pair() as pair:
+        first = await pair.post()
+        await whole(first)
+        second = await pair.post()
+        first.cancel()
+        assert await whole(second)
+        assert pair.server.connections == 1
+
+
+async def test_a_caller_that_leaves_before_the_head_hangs_up() -> None:
+    async with Pair([Play(raw=b"", ending=End.STALL)]) as pair:
+        task = asyncio.create_task(pair.post())
+        await until(lambda: bool(pair.server.log))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: pair.server.log[0].hung_up)
+
+
+async def test_a_close_ends_everything_under_way_and_refuses_what_comes_after() -> None:
+    stalled = [events([b"a"], ending=End.STALL), Play(raw=b"", ending=End.STALL)]
+    async with Pair([None, *stalled]) as pair:
+        await whole(await pair.post())
+        reply = await pair.post()
+        assert await reply.read() == b"a"
+        waiting = asyncio.create_task(pair.post())
+        await until(lambda: len(pair.server.log) == 3)
+        await pair.transport.aclose()
+        await pair.transport.aclose()
+        for left in (reply.read(), waiting, pair.post()):
+            with pytest.raises(Fault) as caught:
+                await left
+            assert caught.value.kind is FaultKind.CANCELLED
+        assert list(pair.transport.sizes().values()) == [(0, 0)]
+
+
+async def test_a_close_ends_a_connection_attempt_too() -> None:
+    async with Pair() as pair:
+        mute = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+        port = mute.sockets[0].getsockname()[1]
+        dialling = asyncio.create_task(post(pair.transport, f"https://127.0.0.1:{port}"))
+        await until(lambda: any(size for size, _ in pair.transport.sizes().values()))
+        await pair.transport.aclose()
+        with pytest.raises(Fault) as caught:
+            await dialling
+        assert caught.value.kind is FaultKind.CANCELLED
+        mute.close()
+        await mute.wait_closed()
+
+
+async def test_an_answer_before_the_request_was_taken_is_read_and_its_connection_is_not_kept() -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+        await writer.drain()
+        await finished.wait()
+        writer.close()
+
+    finished = asyncio.Event()
+    async with Pair() as pair:
+        server = await asyncio.start_server(early, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        reply = await post(pair.transport, f"http://127.0.0.1:{port}", b"x" * 32 * 1024 * 1024)
+        assert (reply.status, await whole(reply)) == (413, b"no")
+        await until(lambda: (0, 0) in pair.transport.sizes().values())
+        finished.set()
+        server.close()
+        await server.wait_closed()
