@@ -55,9 +55,12 @@ class Prices(Protocol):
 class Page(Protocol):
     """One page of receipts, newest first."""
 
-    receipts: list[Receipt]
-    next: str | None
-    """The cursor of the next page, None on the last."""
+    @property
+    def receipts(self) -> list[Receipt]: ...
+
+    @property
+    def next(self) -> str | None:
+        """The cursor of the next page, None on the last."""
 
 
 class Records(Protocol):

@@ -1,0 +1,237 @@
+"""The group committer: one thread that owns the one connection that writes.
+
+    event loop                         writer thread
+    submit(apply, command) ──queue──>  take what is there, up to BATCH_MAX
+                                       BEGIN; apply each; COMMIT
+    futures are done       <──once───  one wake-up of the loop for the whole batch
+
+Its one rule: nobody is answered before the COMMIT that holds their command. There is no artificial wait; batches form
+by themselves while the commit before them runs.
+
+An `apply` reads, decides and writes, on the connection it is given, and keeps nothing in memory: it may be run again.
+What it raises as a GatewayError, before it has written anything, is its answer. A command that the database refuses
+fails alone: the batch is done again, each command under a savepoint of its own. When COMMIT itself refuses (a deferred
+key), each is done in a transaction of its own. When the database as a whole fails (disk full, locked, I/O), nothing of
+the batch is kept, everybody is told, and the writer goes on with the next.
+
+Notes are commands that nobody waits for. They ride with the next batch, or go by themselves within NOTE_WAIT_S.
+"""
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeVar
+
+from faregate.core.errors import GatewayError, Internal, NotReady
+from faregate.store.sqlite import unavailable
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+BATCH_MAX: Final = 256
+"""Commands in one transaction: beyond it the gain is small and the wait of the first is not."""
+
+QUEUE_MAX: Final = 8_192
+"""Commands that wait. More means that the disk does not keep up, and a quick 503 is better than a slow one."""
+
+NOTE_WAIT_S: Final = 0.5
+"""How long a note may wait for a batch to ride with."""
+
+Apply = Callable[[sqlite3.Connection, C], R]
+Job = tuple[Apply[Any, Any], Any, "asyncio.Future[Any] | None", float]
+"""What to do, with what, whom to tell, and since when it waits."""
+
+Observe = Callable[[int, float], None]
+"""Told of each batch: how many commands, and how many seconds the first of them waited for its answer."""
+
+
+class Writer(Protocol):
+    """Whoever takes commands: the committer, or nobody, where a database is open for reading only."""
+
+    def submit(self, apply: Apply[C, R], command: C, *, ends: bool = False) -> "asyncio.Future[R]": ...
+
+    def note(self, name: str, apply: Apply[C, R], command: C) -> None: ...
+
+    def forget(self, name: str) -> None: ...
+
+
+class Nobody:
+    """The writer of a database that is open for reading only."""
+
+    def submit(self, apply: Apply[C, R], command: C, *, ends: bool = False) -> "asyncio.Future[R]":
+        """Refuse."""
+        raise NotReady("The database is open for reading only.", code="database_unavailable")
+
+    def note(self, name: str, apply: Apply[C, R], command: C) -> None:
+        """Refuse."""
+        self.submit(apply, command)
+
+    def forget(self, name: str) -> None:
+        """There are no notes."""
+
+
+class Committer:
+    """Takes commands from one event loop. Owns `connection` from `start` on, and closes it."""
+
+    def __init__(self, connection: sqlite3.Connection, observe: Observe | None = None) -> None:
+        self._connection = connection
+        self._observe = observe
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._notes: dict[str, tuple[Apply[Any, Any], Any]] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="faregate-committer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take commands."""
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Take no more, finish what is queued, close the connection. Safe to repeat."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def submit(self, apply: Apply[C, R], command: C, *, ends: bool = False) -> "asyncio.Future[R]":
+        """Queue a command; its future is done after its COMMIT. Raises NotReady when the queue is full or closed.
+
+        A command that `ends` a charge may pass where others are refused: it follows one that was accepted.
+        """
+        if self._closed or self._queue.qsize() >= (2 * QUEUE_MAX if ends else QUEUE_MAX):
+            raise unavailable(RuntimeError("closed" if self._closed else f"{QUEUE_MAX} commands are waiting"))
+        future: asyncio.Future[R] = self._loop.create_future()
+        self._queue.put((apply, command, future, time.monotonic()))
+        return future
+
+    def note(self, name: str, apply: Apply[C, R], command: C) -> None:
+        """Leave a note: written some time soon, unless forgotten first. Dropped when there are too many."""
+        if len(self._notes) < QUEUE_MAX:
+            self._notes[name] = (apply, command)
+
+    def forget(self, name: str) -> None:
+        """Take back a note that something stronger has overtaken."""
+        self._notes.pop(name, None)
+
+    # The writer thread ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch, going = self._take()
+            if batch:
+                self._tell(batch, self._commit(batch))
+        self._connection.close()
+
+    def _take(self) -> tuple[list[Job], bool]:
+        batch: list[Job] = []
+        going = True
+        try:
+            job = self._queue.get(timeout=NOTE_WAIT_S)
+            while True:
+                if job is None:
+                    going = False
+                    break
+                batch.append(job)
+                if len(batch) >= BATCH_MAX:
+                    break
+                job = self._queue.get_nowait()
+        except queue.Empty:
+            pass
+        while self._notes and len(batch) < 2 * BATCH_MAX:
+            # popitem is atomic; the loop's thread may forget the last one meanwhile.
+            with contextlib.suppress(KeyError):
+                _, (apply, command) = self._notes.popitem()
+                batch.append((apply, command, None, time.monotonic()))
+        return batch, going
+
+    def _commit(self, batch: list[Job]) -> list[Any]:
+        try:
+            outcomes = self._together(batch, savepoints=False)
+            if outcomes is None:
+                outcomes = self._together(batch, savepoints=True)
+            if outcomes is None:
+                outcomes = [self._alone(job) for job in batch]
+        except sqlite3.Error as error:
+            self._roll_back()
+            return [unavailable(error) for _ in batch]
+        return outcomes
+
+    def _together(self, batch: list[Job], *, savepoints: bool) -> list[Any] | None:
+        """All in one transaction; None, with nothing kept, when one of them must be kept apart."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        outcomes = []
+        for apply, command, _, _ in batch:
+            changes = connection.total_changes
+            if savepoints:
+                connection.execute("SAVEPOINT command")
+            try:
+                outcomes.append(apply(connection, command))
+            except Exception as error:
+                if _database_failed(error):
+                    raise
+                if not savepoints and not (isinstance(error, GatewayError) and connection.total_changes == changes):
+                    self._roll_back()
+                    return None
+                if savepoints:
+                    connection.execute("ROLLBACK TO command")
+                outcomes.append(_answer(error))
+            if savepoints:
+                connection.execute("RELEASE command")
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.IntegrityError:
+            self._roll_back()
+            return None
+        return outcomes
+
+    def _alone(self, job: Job) -> Any:
+        try:
+            outcomes = self._together([job], savepoints=True)
+        except sqlite3.Error as error:
+            self._roll_back()
+            return unavailable(error)
+        return _answer(sqlite3.IntegrityError("refused at COMMIT")) if outcomes is None else outcomes[0]
+
+    def _roll_back(self) -> None:
+        # Some failures have rolled back already; one that cannot even do that shows again at the next BEGIN.
+        if self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _tell(self, batch: list[Job], outcomes: list[Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody is waiting
+            self._loop.call_soon_threadsafe(self._deliver, batch, outcomes)
+
+    # The event loop again ---------------------------------------------------------------------------------------
+
+    def _deliver(self, batch: list[Job], outcomes: list[Any]) -> None:
+        for (_, _, future, _), outcome in zip(batch, outcomes, strict=True):
+            if future is None or future.done():
+                continue  # a caller who was cancelled has left
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        if self._observe is not None:
+            self._observe(len(batch), time.monotonic() - batch[0][3])
+
+
+def _database_failed(error: Exception) -> bool:
+    """Whether it is the database that fails (disk full, locked, I/O, corrupted), and not this one command."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    return not isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError)
+
+
+def _answer(error: Exception) -> GatewayError:
+    if isinstance(error, GatewayError):
+        return error
+    refusal = Internal("The ledger refused this. Nothing was charged.")
+    refusal.__cause__ = error
+    return refusal

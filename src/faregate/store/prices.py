@@ -1,0 +1,85 @@
+"""Price versions (port.Prices): appended, never edited, and few, so this process has them all at hand."""
+
+import sqlite3
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any, Final
+
+import msgspec
+
+from faregate.core.errors import Conflict, InvalidRequest
+from faregate.core.pricing import PriceVersion, in_force
+from faregate.store.committer import Writer
+from faregate.store.sqlite import StoreRefused
+
+_COLUMNS: Final = "id, model, valid_from, input, output, cache_write_5m, cache_write_1h, cache_read"
+_ALL: Final = f"SELECT {_COLUMNS} FROM price ORDER BY model, valid_from"  # noqa: S608 - constants
+_CLASHING: Final = f"SELECT {_COLUMNS} FROM price WHERE id = ? OR (model = ? AND valid_from = ?)"  # noqa: S608 - constants
+_INSERT: Final = f"INSERT INTO price({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+
+
+class Prices:
+    """Implements port.Prices, and Office.price_add."""
+
+    def __init__(self, writer: Writer, versions: list[PriceVersion]) -> None:
+        self._writer = writer
+        self._keep(versions)
+
+    def price(self, model: str, now_ms: int) -> PriceVersion | None:
+        return in_force(self._by_model.get(model, ()), now_ms)
+
+    def versions(self) -> list[PriceVersion]:
+        return list(self._versions)
+
+    async def add(self, version: PriceVersion, *, now_ms: int) -> PriceVersion:
+        """As Office.price_add."""
+        self._keep(await self._writer.submit(_add, (version, now_ms)))
+        return version
+
+    def _keep(self, versions: list[PriceVersion]) -> None:
+        self._versions = versions
+        self._by_model = {model: list(group) for model, group in groupby(versions, key=lambda version: version.model)}
+
+
+def read(connection: sqlite3.Connection) -> list[PriceVersion]:
+    """Every version, by model, then by date."""
+    return [_version(row) for row in connection.execute(_ALL)]
+
+
+def ship(connection: sqlite3.Connection, versions: Iterable[PriceVersion]) -> None:
+    """Append the versions that came with the program, where they are new. Raises StoreRefused for an edited one."""
+    for version in versions:
+        clashing = _clashing(connection, version)
+        if clashing is None:
+            connection.execute(_INSERT, msgspec.structs.astuple(version))
+        elif clashing != version:
+            raise StoreRefused(
+                f"The database has price version {clashing.id} of {clashing.model} with other figures than "
+                f"the catalog's {version.id}. A price version is never edited: give the new prices their own."
+            )
+
+
+def _add(connection: sqlite3.Connection, command: tuple[PriceVersion, int]) -> list[PriceVersion]:
+    version, now_ms = command
+    clashing = _clashing(connection, version)
+    if clashing is None:
+        if version.valid_from_ms < now_ms:
+            raise InvalidRequest("valid_from: a price version cannot begin in the past; calls were billed without it.")
+        connection.execute(_INSERT, msgspec.structs.astuple(version))
+    elif clashing != version:
+        raise Conflict(
+            f"Price version {clashing.id} of {clashing.model} exists with other figures or begins at the same time. "
+            "A price version is never edited: add one with an id and a time of its own.",
+            code="conflict",
+        )
+    return read(connection)
+
+
+def _clashing(connection: sqlite3.Connection, version: PriceVersion) -> PriceVersion | None:
+    rows = connection.execute(_CLASHING, (version.id, version.model, version.valid_from_ms)).fetchall()
+    found = [_version(row) for row in rows]
+    return next((other for other in found if other != version), found[0] if found else None)
+
+
+def _version(row: tuple[Any, ...]) -> PriceVersion:
+    return msgspec.convert(dict(zip(PriceVersion.__struct_fields__, row, strict=True)), PriceVersion)

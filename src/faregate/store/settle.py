@@ -1,0 +1,137 @@
+"""Ending a charge, with money or without, and the sweep of those whose process died.
+
+The end is a compare-and-set on the state: whoever comes second changes nothing. The database frees the holds with it
+and sees at COMMIT that what was charged stands in the ledger.
+"""
+
+import sqlite3
+from typing import Final
+
+import msgspec
+
+from faregate.core.ledger import REVENUE, Loss, Outcome, Release, Settle
+from faregate.core.money import Nanos
+from faregate.store.statements import ORPHAN, PAY_LIMITS, READ_OPEN, READ_STATE, RELEASE, SETTLE, TRANSFER
+from faregate.wire.usage import Usage
+
+SWEEP_MAX: Final = 1_000
+"""Charges swept in one transaction."""
+
+
+def settle(connection: sqlite3.Connection, command: Settle, *, limited: bool) -> None:
+    """End a charge with money. `limited` is False only when its key is known to have no limits of its own."""
+    wallet_id, charge_id, at_ms = command.wallet_id, command.charge_id, command.at_ms
+    charged, shortfall = command.charged, command.shortfall
+    settle_idem = f"settle:{charge_id}" if charged else None
+    shortfall_idem = f"shortfall:{charge_id}" if shortfall else None
+    done = connection.execute(
+        SETTLE,
+        (
+            command.outcome.value,
+            *_counts(command.usage),
+            command.basis.value,
+            charged,
+            shortfall,
+            settle_idem,
+            shortfall_idem,
+            command.upstream,
+            command.attempts,
+            at_ms,
+            wallet_id,
+            charge_id,
+        ),
+    )
+    if done.rowcount == 0:
+        assert connection.execute(READ_STATE, (wallet_id, charge_id)).fetchone() is not None, (
+            "settled what was never held"
+        )
+        return
+    if charged:
+        connection.execute(
+            TRANSFER, (wallet_id, settle_idem, "settle", wallet_id, REVENUE, charged, charge_id, at_ms, None)
+        )
+        if limited:
+            connection.execute(PAY_LIMITS, (charged, at_ms, wallet_id, charge_id))
+    if shortfall:
+        connection.execute(
+            TRANSFER,
+            (wallet_id, shortfall_idem, "shortfall", Loss.SHORTFALL.value, REVENUE, shortfall, charge_id, at_ms, None),
+        )
+    _lose(connection, command)
+
+
+def release(connection: sqlite3.Connection, command: Release) -> bool:
+    """End a charge without money; False when there was none open, or none at all."""
+    done = connection.execute(
+        RELEASE,
+        (
+            command.outcome.value,
+            *_counts(command.usage),
+            command.basis.value,
+            command.upstream,
+            command.attempts,
+            command.at_ms,
+            command.wallet_id,
+            command.charge_id,
+        ),
+    )
+    if done.rowcount == 0:
+        return False
+    _lose(connection, command)
+    return True
+
+
+def _counts(usage: Usage) -> tuple[int, int, int, int, int]:
+    return usage.input, usage.output, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h
+
+
+def _lose(connection: sqlite3.Connection, command: Settle | Release) -> None:
+    if command.loss is None or not command.loss_amount:
+        return
+    charge_id = command.charge_id
+    connection.execute(
+        TRANSFER,
+        (
+            command.wallet_id,
+            f"loss:{charge_id}",
+            "loss",
+            command.loss.value,
+            REVENUE,
+            command.loss_amount,
+            charge_id,
+            command.at_ms,
+            None,
+        ),
+    )
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """What a boot found open of processes that died, and gave back."""
+
+    charges: int
+    lost: Nanos
+    """Booked as crash_loss: the best guess of what they had cost."""
+
+
+def sweep(connection: sqlite3.Connection, node: str, incarnation: int, at_ms: int) -> Swept:
+    """Orphan and release every open charge that is not of this incarnation. Runs before commands are taken."""
+    charges, lost = 0, 0
+    while rows := connection.execute(READ_OPEN, (node, incarnation, SWEEP_MAX)).fetchall():
+        connection.execute("BEGIN IMMEDIATE")
+        for wallet_id, charge_id, key_id, estimated in rows:
+            connection.execute(ORPHAN, (wallet_id, charge_id))
+            release(
+                connection,
+                Release(
+                    charge_id=charge_id,
+                    wallet_id=wallet_id,
+                    key_id=key_id,
+                    outcome=Outcome.GATEWAY_CRASH,
+                    loss=Loss.CRASH,
+                    loss_amount=estimated,
+                    at_ms=at_ms,
+                ),
+            )
+            charges, lost = charges + 1, lost + estimated
+        connection.execute("COMMIT")
+    return Swept(charges, Nanos(lost))

@@ -1,0 +1,128 @@
+"""Connections to the SQLite file: one that writes, and readers that cannot.
+
+SQLite has had bugs that need two connections which write or checkpoint at once, so there is exactly one: the writer.
+Readers are `query_only` and never checkpoint.
+
+    writer(path)     WAL, synchronous=FULL, foreign keys and recursive triggers on; owned by the committer's thread
+    Readers(path)    .point() on the event loop, for lookups by key; .scan() in a thread, for lists
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from faregate.core.errors import NotReady
+
+R = TypeVar("R")
+
+BUSY_WAIT_MS: Final = 2_000
+"""How long the writer waits for a foreign lock (a shell, a backup) before it answers that it is not ready."""
+
+STATEMENTS_MAX: Final = 256
+"""Prepared statements kept per connection: more than there are texts in the store."""
+
+MALLOC_HINT_BYTES: Final = 16 << 20
+
+
+class StoreRefused(Exception):
+    """The database cannot be opened as it is. The message is one clear sentence for the operator."""
+
+
+def writer(path: Path) -> sqlite3.Connection:
+    """Open the one connection that writes. Raises sqlite3.Error."""
+    _keep_freed_memory()
+    connection = _connect(path, mode="rwc")
+    try:
+        for pragma in (
+            f"busy_timeout = {BUSY_WAIT_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "recursive_triggers = ON",
+            "trusted_schema = OFF",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def reader(path: Path) -> sqlite3.Connection:
+    """Open a connection that can only read. Raises sqlite3.Error."""
+    connection = _connect(path, mode="ro")
+    for pragma in (
+        f"busy_timeout = {BUSY_WAIT_MS}",
+        "query_only = ON",
+        "trusted_schema = OFF",
+        "wal_autocheckpoint = 0",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchone()
+    return connection
+
+
+def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
+    # Threads are ours to keep apart: each connection is used by one thread at a time.
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        cached_statements=STATEMENTS_MAX,
+        check_same_thread=False,
+    )
+
+
+def _keep_freed_memory() -> None:
+    # Each statement with triggers takes and frees a 64 KiB journal. Under glibc's first thresholds that memory goes
+    # back to the kernel every time, which doubles the cost of a settle; freeing one large block raises them.
+    block = bytearray(MALLOC_HINT_BYTES)
+    del block
+
+
+def unavailable(error: BaseException) -> NotReady:
+    """Say to the caller that the database does not answer; the cause stays ours."""
+    refusal = NotReady(
+        "The ledger's database does not take this now. Nothing was charged; please try again shortly.",
+        code="database_unavailable",
+        retry_after_s=1,
+    )
+    refusal.__cause__ = error
+    return refusal
+
+
+class Readers:
+    """Two readers of one file: one for the event loop's own thread, one for lists."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._point = reader(path)
+        self._scan = reader(path)
+        self._scan_lock = threading.Lock()
+
+    def point(self, statement: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """One row by its key, here and now: a few microseconds from the page cache."""
+        try:
+            row: tuple[Any, ...] | None = self._point.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
+        return row
+
+    async def scan(self, read: Callable[[sqlite3.Connection], R]) -> R:
+        """Run `read` beside the event loop, for what may take long."""
+        return await asyncio.to_thread(self._scan_now, read)
+
+    def _scan_now(self, read: Callable[[sqlite3.Connection], R]) -> R:
+        with self._scan_lock:
+            try:
+                return read(self._scan)
+            except sqlite3.Error as error:
+                raise unavailable(error) from error
+
+    def close(self) -> None:
+        """Close both, waiting for a list that is being read."""
+        with self._scan_lock:
+            self._scan.close()
+        self._point.close()

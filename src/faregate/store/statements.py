@@ -1,0 +1,77 @@
+"""The texts that run on every call, and the columns they share. One placeholder style, `?`, and no dialect.
+
+A driver for another database translates `?` and nothing else, so no text here has a literal `?` or `%`, and none
+relies on RETURNING, on ON CONFLICT or on a function that only one database has. Each names its wallet.
+"""
+
+from typing import Final
+
+READ_FUNDS: Final = """
+SELECT a.posted, a.held, a.floor, a.moves, k.revoked_at, k.expires_at, k.quota, k.spend_5h, k.spend_1d, k.spend_7d
+FROM key k JOIN account a ON a.wallet_id = k.wallet_id AND a.id = k.wallet_id
+WHERE k.wallet_id = ? AND k.id = ?
+"""
+
+READ_LIMITS: Final = """
+SELECT name, id, posted - held, moves, ends_at FROM account WHERE wallet_id = ? AND key_id = ? AND ends_at > ?
+"""
+
+OPEN_LIMIT: Final = """
+INSERT INTO account(wallet_id, id, kind, name, key_id, floor, created_at, ends_at) VALUES (?, ?, 'limit', ?, ?, 0, ?, ?)
+"""
+
+RECEIPT_COLUMNS: Final = """
+id, wallet_id, key_id, state, outcome, model, input, output, cache_read, cache_write_5m, cache_write_1h, basis,
+price_id, held, charged, shortfall, attempts, created_at, settled_at
+"""
+
+READ_RECEIPT: Final = f"SELECT {RECEIPT_COLUMNS} FROM charge WHERE wallet_id = ? AND id = ?"  # noqa: S608 - constants
+
+READ_REPEATED: Final = f"""
+SELECT body_sha256, {RECEIPT_COLUMNS} FROM charge WHERE wallet_id = ? AND idem_key = ?
+"""  # noqa: S608 - constants
+
+TAKE_CHARGE: Final = """
+INSERT INTO charge(wallet_id, id, key_id, idem_key, body_sha256, model, price_id, held, estimated, node, incarnation,
+  created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+TAKE_HOLD: Final = "INSERT INTO hold(wallet_id, charge_id, account_id, seq, amount) VALUES (?, ?, ?, ?, ?)"
+
+STREAMING: Final = "UPDATE charge SET state = 'streaming' WHERE wallet_id = ? AND id = ? AND state = 'reserved'"
+
+SETTLE: Final = """
+UPDATE charge SET state = 'settled', outcome = ?, input = ?, output = ?, cache_read = ?, cache_write_5m = ?,
+  cache_write_1h = ?, basis = ?, charged = ?, shortfall = ?, settle_idem = ?, shortfall_idem = ?, upstream = ?,
+  attempts = ?, settled_at = ?
+WHERE wallet_id = ? AND id = ? AND state IN ('reserved', 'streaming', 'orphaned')
+"""
+
+RELEASE: Final = """
+UPDATE charge SET state = 'released', idem_key = NULL, outcome = ?, input = ?, output = ?, cache_read = ?,
+  cache_write_5m = ?, cache_write_1h = ?, basis = ?, upstream = ?, attempts = ?, settled_at = ?
+WHERE wallet_id = ? AND id = ? AND state IN ('reserved', 'streaming', 'orphaned')
+"""
+
+READ_STATE: Final = "SELECT state FROM charge WHERE wallet_id = ? AND id = ?"
+
+TRANSFER: Final = """
+INSERT INTO transfer(wallet_id, idem, kind, debit_id, credit_id, amount, charge_id, at, memo)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+PAY_LIMITS: Final = """
+INSERT INTO transfer(wallet_id, idem, kind, debit_id, credit_id, amount, charge_id, at)
+SELECT wallet_id, 'limit:' || charge_id || ':' || account_id, 'limit', account_id, 'limits', ?, charge_id, ?
+FROM hold WHERE wallet_id = ? AND charge_id = ? AND account_id <> wallet_id
+"""
+
+READ_OPEN: Final = """
+SELECT wallet_id, id, key_id, estimated FROM charge
+WHERE settled_at IS NULL AND NOT (node = ? AND incarnation = ?) ORDER BY wallet_id, id LIMIT ?
+"""
+
+ORPHAN: Final = """
+UPDATE charge SET state = 'orphaned' WHERE wallet_id = ? AND id = ? AND state IN ('reserved', 'streaming')
+"""
