@@ -148,7 +148,7 @@ def test_files_are_found_beside_the_settings_file(tmp_path: Path) -> None:
     text = "[catalog]\nfiles = ['more.toml']\n[[upstreams]]\nname = 'mine'\nkind = 'local'\nmodel_file = 'own.gguf'\n"
     settings = read(tmp_path, text)
 
-    assert settings.catalog.files == (str(tmp_path / "more.toml"),)
+    assert settings.catalog.files == (tmp_path / "more.toml",)
     assert settings.upstreams[0].model_file == tmp_path / "own.gguf"
 
 
@@ -168,3 +168,12 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
 
     with pytest.raises(AttributeError):
         settings.server.port = 1  # type: ignore[misc]  # this is what must fail
+
+
+def test_a_command_that_serves_nobody_needs_no_providers_key(tmp_path: Path) -> None:
+    (tmp_path / "faregate.toml").write_text(CONTRACT)
+    home = {"FAREGATE_HOME": str(tmp_path / "home")}
+
+    assert load(home, folder=tmp_path, serving=False).upstreams[0].api_key is None
+    with pytest.raises(SettingsError, match="ANTHROPIC_API_KEY is not set"):
+        load(home, folder=tmp_path)

@@ -8,11 +8,10 @@ another. Whatever is wrong ends in one SettingsError: a line that names the plac
 """
 
 from faregate.settings.layers import SettingsError
-from faregate.settings.load import Settings, Upstream, load
+from faregate.settings.load import CatalogPaths, Settings, Upstream, load
 from faregate.settings.shape import (
     Admin,
     Auth,
-    CatalogFiles,
     Database,
     Kind,
     Log,
@@ -26,7 +25,7 @@ from faregate.settings.shape import (
 __all__ = [
     "Admin",
     "Auth",
-    "CatalogFiles",
+    "CatalogPaths",
     "Database",
     "Kind",
     "Log",

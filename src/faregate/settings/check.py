@@ -26,19 +26,24 @@ _ONLY: Final = {
 Problem = tuple[Key, str]
 
 
-def check(file: File, layers: Layers, environ: Mapping[str, str]) -> None:
-    """Raise SettingsError for the first rule that is broken."""
-    for key, sentence in _problems(file, layers, environ):
+def check(file: File, layers: Layers, environ: Mapping[str, str], *, serving: bool) -> None:
+    """Raise SettingsError for the first rule that is broken; providers' keys are asked for where we serve."""
+    for key, sentence in _problems(file, layers, environ, serving):
         raise layers.error(key, sentence)
 
 
-def _problems(file: File, layers: Layers, environ: Mapping[str, str]) -> Iterator[Problem]:
+def _problems(file: File, layers: Layers, environ: Mapping[str, str], serving: bool) -> Iterator[Problem]:
     beside = layers.file.parent if layers.file is not None else Path()
     yield from _server_problems(file)
     yield from _database_problems(file.database.url)
     for index, entry in enumerate(file.upstreams):
-        for name, sentence in _upstream_problems(entry, environ, beside):
+        for name, sentence in _upstream_problems(entry, beside):
             yield ("upstreams", index, name), sentence
+        if serving and entry.api_key_env and not environ.get(entry.api_key_env):
+            yield (
+                ("upstreams", index, "api_key_env"),
+                f"the environment variable {entry.api_key_env} is not set: export it, or remove this upstream",
+            )
     yield from _duplicates("upstreams", [entry.name for entry in file.upstreams], "name")
     yield from _route_problems(file, environ)
     for index, name in enumerate(file.catalog.files):
@@ -69,17 +74,12 @@ def _database_problems(url: str) -> Iterator[Problem]:
         yield key, f"{url!r}: the ledger is a plain file: no options, no database in memory"
 
 
-def _upstream_problems(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) -> Iterator[tuple[str, str]]:
+def _upstream_problems(entry: UpstreamEntry, beside: Path) -> Iterator[tuple[str, str]]:
     for name, kinds in _ONLY.items():
         if getattr(entry, name) is not None and entry.kind not in kinds:
             yield name, f"means nothing to an upstream of kind {entry.kind!r}, only to {', '.join(kinds)}"
     if entry.kind == "anthropic" and entry.api_key_env is None:
         yield "api_key_env", f"is required: name the environment variable with the API key of {entry.name!r}"
-    if entry.api_key_env is not None and not environ.get(entry.api_key_env):
-        yield (
-            "api_key_env",
-            f"the environment variable {entry.api_key_env} is not set: export it, or remove this upstream",
-        )
     if entry.base_url is not None:
         yield from _url_problems("base_url", entry.base_url, ("https", "http"))
     if entry.proxy is not None:

@@ -16,7 +16,6 @@ from faregate.settings.layers import Layers, SettingsError
 from faregate.settings.shape import (
     Admin,
     Auth,
-    CatalogFiles,
     Database,
     File,
     Kind,
@@ -51,6 +50,12 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
 
 
+class CatalogPaths(msgspec.Struct, frozen=True):
+    """The operator's own catalog files, absolute."""
+
+    files: tuple[Path, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All that a gateway or a command is told."""
 
@@ -68,8 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     configured: bool
     """Whether the operator named the upstreams; False where we chose by the environment."""
     routes: tuple[Route, ...]
-    catalog: CatalogFiles
-    """Its files are absolute paths."""
+    catalog: CatalogPaths
     retry: Retry
     log: Log
 
@@ -85,15 +89,19 @@ def load(
     folder: Path,
     file: Path | None = None,
     flags: Mapping[tuple[str, str], object] | None = None,
+    serving: bool = True,
 ) -> Settings:
-    """Read everything. `folder` is the current one; `flags` are (section, key) -> value. Raises SettingsError."""
+    """Read everything. `folder` is the current one; `flags` are (section, key) -> value. Raises SettingsError.
+
+    A command that serves nobody (`serving` False) needs no provider's key, so a variable that is not set is no error.
+    """
     home = _home(environ, folder)
     layers = Layers(_find_file(environ, folder, home, file))
     layers.add_environment(environ)
     for (section, name), value in (flags or {}).items():
         layers.add_flag(section, name, value)
     shape = layers.decode()
-    check(shape, layers, environ)
+    check(shape, layers, environ, serving=serving)
     return _resolved(shape, layers, environ, home)
 
 
@@ -120,7 +128,7 @@ def _resolved(shape: File, layers: Layers, environ: Mapping[str, str], home: Pat
     beside = layers.file.parent if layers.file is not None else home
     token = environ.get(shape.admin.token_env)
     chosen = shape.upstreams or (_chosen(environ),)
-    files = tuple(str(beside / Path(name).expanduser()) for name in shape.catalog.files)
+    files = tuple(beside / Path(name).expanduser() for name in shape.catalog.files)
     return Settings(
         home=home,
         file=layers.file,
@@ -131,7 +139,7 @@ def _resolved(shape: File, layers: Layers, environ: Mapping[str, str], home: Pat
         upstreams=tuple(_upstream(entry, environ, beside) for entry in chosen),
         configured=bool(shape.upstreams),
         routes=shape.routes,
-        catalog=CatalogFiles(files=files),
+        catalog=CatalogPaths(files),
         retry=shape.retry,
         log=shape.log,
     )

