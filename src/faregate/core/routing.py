@@ -43,7 +43,7 @@ def retryable(status: int) -> bool:
 
 
 def wait_ms(retry: Retry, attempt: int, *, asked_ms: int | None, chance: float) -> int:
-    """How long to wait after the `attempt`th failure (from 1); `chance` is in [0, 1). Upstream's own word goes first."""
+    """The wait after the `attempt`th failure (from 1); `chance` is in [0, 1). Upstream's own word goes first."""
     if asked_ms is not None:
         return asked_ms
     top = min(retry.wait_ms_max, retry.wait_ms * 2 ** (attempt - 1))

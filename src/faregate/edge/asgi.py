@@ -43,7 +43,9 @@ class Door:
         self._gate = gate
         self._intake = intake
         self._api = api
-        self.open_calls = 0
+        self._open_calls = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,13 +53,20 @@ class Door:
             await send({"type": "websocket.close", "code": 1000})
             return
         if scope["path"] == "/v1/messages" and scope["method"] == "POST":
-            self.open_calls += 1
+            self._open_calls += 1
+            self._quiet.clear()
             try:
                 await serve(self._gate, AsgiCaller(scope, receive, send, self._intake, self._gate.new_id("req_")))
             finally:
-                self.open_calls -= 1
+                self._open_calls -= 1
+                if not self._open_calls:
+                    self._quiet.set()
         else:
             await self._api(scope, receive, send)
+
+    async def quiet(self) -> None:
+        """Wait until no call is under way: each has then told the ledger how it ended."""
+        await self._quiet.wait()
 
 
 class AsgiCaller:

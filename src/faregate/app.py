@@ -1,0 +1,232 @@
+"""The gateway, wired: settings in, a running server until it is told to stop.
+
+Everything is made here once and handed down; nothing below reads a setting or the environment.
+
+    sockets -> data folder -> store -> upstreams -> doors -> banner ... signal ... doors -> upstreams -> store
+
+What cannot start says so in one line before anything was changed: sockets are bound first, the ledger's file is locked
+next. What stops lets the calls under way end, then closes in the opposite order.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import random
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Final, TextIO
+
+import msgspec
+import structlog
+import uvicorn
+
+from faregate import home
+from faregate.core import routing
+from faregate.core.catalog import Catalog
+from faregate.core.estimate import Estimator
+from faregate.core.ids import CHANCE_BITS, ulid
+from faregate.core.limits import Limits
+from faregate.core.routing import Routes
+from faregate.edge.admin import admin_app
+from faregate.edge.api import Api
+from faregate.edge.asgi import App, Door, Intake
+from faregate.edge.desk import Desk
+from faregate.edge.listen import listen, listen_for_owner
+from faregate.fleet import running_upstreams
+from faregate.logs import set_up_logging
+from faregate.proxy.port import Gateway
+from faregate.proxy.record import CallRecord
+from faregate.settings import Settings
+from faregate.shipped import load_catalog
+from faregate.store.store import Store, wall_clock
+from faregate.telemetry import CONTENT_TYPE, Telemetry
+from faregate.upstreams.port import Upstream
+from faregate.welcome import welcome
+
+DRAIN_S: Final = 60
+"""How long calls under way may go on after the first signal; the rest are cancelled, free of charge."""
+
+KEEP_ALIVE_S: Final = 75
+"""Longer than the idle connections of the SDKs' pools, so that it is the client who closes."""
+
+
+class Observer:
+    """Telemetry, and a log line for what should not happen."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self.reserved = telemetry.reserved
+        self._log = structlog.get_logger()
+
+    def finished(self, record: CallRecord) -> None:
+        self._telemetry.finished(record)
+
+    def trouble(self, request_id: str, what: str, error: BaseException | None) -> None:
+        self._log.error(what, request_id=request_id, exc_info=error)
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM. Raises Busy, SettingsError, StoreRefused or CatalogError before it serves."""
+    try:
+        import uvloop  # noqa: PLC0415  # it does not exist on every platform
+
+        return uvloop.run(serve(settings))
+    except ImportError:
+        return asyncio.run(serve(settings))
+
+
+async def serve(settings: Settings, *, out: TextIO | None = None) -> int:
+    """Serve until a signal."""
+    with contextlib.ExitStack() as sockets:
+        public = sockets.enter_context(listen(settings.server.host, settings.server.port, setting="server"))
+        admin = None
+        if settings.admin_token is not None:
+            admin = sockets.enter_context(listen(settings.admin.host, settings.admin.port, setting="admin"))
+        async with gateway(settings) as running:
+            owner = sockets.enter_context(listen_for_owner(settings.socket))
+            servers = [Server(running.door, public), Server(admin_app(running.desk, token=None), owner)]
+            if admin is not None:
+                servers.append(Server(admin_app(running.desk, token=settings.admin_token), admin))
+            try:
+                with _until_signalled(servers):
+                    serving = asyncio.gather(*(server.serve() for server in servers))
+                    model = running.gate.catalog.models()[0].id
+                    await welcome(
+                        running.desk, settings, base_url=base_url(public), model=model, out=out or sys.stdout
+                    )
+                    await serving
+            finally:
+                settings.socket.unlink(missing_ok=True)
+    return 0
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A wired gateway, not yet listening."""
+
+    gate: Gateway
+    door: Door
+    desk: Desk
+    store: Store
+
+
+@contextlib.asynccontextmanager
+async def gateway(settings: Settings) -> AsyncIterator[Running]:
+    """Everything behind the sockets: opened, started, and closed in the opposite order."""
+    catalog = load_catalog([Path(file) for file in settings.catalog.files]).with_aliases(
+        {route.model: route.aliases for route in settings.routes}, source="routes"
+    )
+    home.prepare(settings)
+    pepper = home.pepper(settings)
+    telemetry = Telemetry(set_up_logging(settings.log.format, settings.log.level))
+    async with (
+        Store.open(
+            settings.database, pepper=pepper, prices=catalog.prices(), observe=telemetry.committed
+        ) as store,
+        running_upstreams(settings) as upstreams,
+    ):
+        gate = _gateway(settings, catalog, store, telemetry, upstreams)
+        door = _door(settings, gate, telemetry)
+        yield Running(gate, door, _desk(store, catalog), store)
+        await door.quiet()
+
+
+class Server(uvicorn.Server):
+    """One door. Signals are the app's, not uvicorn's: there are several doors and one Ctrl-C."""
+
+    def __init__(self, app: App, listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=DRAIN_S,
+            )
+        )
+        self._listener = listener
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().serve(sockets=[self._listener])
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _until_signalled(servers: list[Server]) -> Iterator[None]:
+    """The first signal lets calls end; the second does not wait for them."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for server in servers:
+            server.force_exit = server.should_exit
+            server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _gateway(
+    settings: Settings, catalog: Catalog, store: Store, telemetry: Telemetry, upstreams: Mapping[str, Upstream]
+) -> Gateway:
+    return Gateway(
+        keys=store.keys,
+        prices=store.prices,
+        ledger=store.ledger,
+        records=store.records,
+        catalog=catalog,
+        upstreams=upstreams,
+        routes=Routes(list(upstreams), {_id(catalog, route.model) or route.model: route.upstreams for route in settings.routes}),
+        retry=routing.Retry(attempts_max=settings.retry.attempts_max, budget_ms=int(settings.retry.budget_s * 1_000)),
+        limits=Limits(),
+        estimator=Estimator(),
+        now_ms=wall_clock,
+        chance=random.random,
+        new_id=_new_id,
+        observer=Observer(telemetry),
+    )
+
+
+def _door(settings: Settings, gate: Gateway, telemetry: Telemetry) -> Door:
+    intake = Intake(
+        body_bytes_max=settings.server.body_bytes_max,
+        body_timeout_s=settings.server.body_timeout_s,
+        trusted_proxies=tuple(map(ipaddress.ip_network, settings.server.trusted_proxies)),
+    )
+    api = Api(gate, intake, metrics=telemetry.render, metrics_type=CONTENT_TYPE)
+    return Door(gate, intake, api.app())
+
+
+def _desk(store: Store, catalog: Catalog) -> Desk:
+    return Desk(office=store.office, records=store.records, prices=store.prices, models=lambda name: _id(catalog, name))
+
+
+def _id(catalog: Catalog, name: str) -> str | None:
+    model = catalog.find(name)
+    return model.id if model is not None else None
+
+
+def base_url(listener: socket.socket) -> str:
+    """Where callers reach a listener, as their SDKs want it: without /v1."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _new_id(prefix: str) -> str:
+    return prefix + ulid(wall_clock(), secrets.randbits(CHANCE_BITS))

@@ -1,0 +1,252 @@
+"""The API beside the data plane: quotes, counts, models, prices, receipts, usage, wallet, health and metrics.
+
+Small reads, so a framework may route them. Each endpoint gets a caller and gives a JSON value; the one error renderer
+stands around all of them, and around what is not here.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from faregate.core.errors import GatewayError, Internal, InvalidRequest, MethodNotAllowed, NotFound, NotReady
+from faregate.core.model import model_info
+from faregate.core.money import show_credits
+from faregate.edge.asgi import AsgiCaller, Intake
+from faregate.edge.errors import render
+from faregate.edge.forms import milliseconds
+from faregate.edge.views import PriceView, ReceiptView
+from faregate.proxy import entry, free
+from faregate.proxy.port import Gateway
+
+PAGE_MAX = 1_000
+PAGE = 20
+
+Endpoint = Callable[[AsgiCaller, Request], Awaitable[Any]]
+
+
+class Api:
+    """The endpoints, over one gateway."""
+
+    def __init__(self, gate: Gateway, intake: Intake, *, metrics: Callable[[], bytes], metrics_type: str) -> None:
+        self._gate = gate
+        self._intake = intake
+        self._metrics = metrics
+        self._metrics_type = metrics_type
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        routes = [
+            self._route("/v1/messages/quote", self.quote, "POST"),
+            self._route("/v1/messages/count_tokens", self.count_tokens, "POST"),
+            self._route("/v1/messages", self.quote, "POST"),  # The door serves it; here it only names its method.
+            self._route("/v1/models", self.models, "GET"),
+            self._route("/v1/models/{model_id}", self.model, "GET"),
+            self._route("/v1/pricing", self.pricing, "GET"),
+            self._route("/v1/receipts/{message_id}", self.receipt, "GET"),
+            self._route("/v1/usage", self.usage, "GET"),
+            self._route("/v1/wallet", self.wallet, "GET"),
+            self._route("/healthz", self.alive, "GET"),
+            self._route("/readyz", self.ready, "GET"),
+            self._route("/metrics", self.metrics, "GET"),
+        ]
+        return Starlette(
+            routes=routes,
+            exception_handlers={HTTPException: self._not_here, GatewayError: self._refused, Exception: self._broken},
+        )
+
+    async def quote(self, caller: AsgiCaller, _: Request) -> dict[str, Any]:
+        return await free.quote(self._gate, caller)
+
+    async def count_tokens(self, caller: AsgiCaller, _: Request) -> dict[str, Any]:
+        return {"input_tokens": await free.count_tokens(self._gate, caller)}
+
+    async def models(self, caller: AsgiCaller, request: Request) -> dict[str, Any]:
+        """Anthropic's list: `limit`, `after_id`, `before_id`, `lifecycle[]`."""
+        await entry.authenticate(self._gate, caller)
+        query = request.query_params
+        wanted = set(query.getlist("lifecycle[]") + query.getlist("lifecycle"))
+        models = [m for m in self._gate.catalog.models() if not wanted or m.lifecycle in wanted]
+        ids = [model.id for model in models]
+        limit = _limit(query.get("limit"))
+        start, end = 0, len(ids)
+        if (after := query.get("after_id")) is not None:
+            start = _position(ids, after, "after_id") + 1
+        if (before := query.get("before_id")) is not None:
+            end = _position(ids, before, "before_id")
+            start = max(start, end - limit)
+        page = models[start : min(end, start + limit)]
+        more = start > 0 if before is not None and after is None else start + len(page) < end
+        return {
+            "data": [model_info(model) for model in page],
+            "has_more": more,
+            "first_id": page[0].id if page else None,
+            "last_id": page[-1].id if page else None,
+        }
+
+    async def model(self, caller: AsgiCaller, request: Request) -> dict[str, Any]:
+        await entry.authenticate(self._gate, caller)
+        model = self._gate.catalog.find(request.path_params["model_id"])
+        if model is None:
+            raise NotFound(f"model: {request.path_params['model_id'][:100]}", code="model_not_found")
+        return model_info(model)
+
+    async def pricing(self, _: AsgiCaller, __: Request) -> dict[str, Any]:
+        """Every version with its dates; no key needed."""
+        now_ms, data = self._gate.now_ms(), []
+        for version in self._gate.prices.versions():
+            current = self._gate.prices.price(version.model, now_ms)
+            in_force = current is not None and current.id == version.id
+            data.append({**msgspec.to_builtins(PriceView.of(version)), "in_force": in_force})
+        return {"unit": "USD per million tokens", "credits_per_usd": 1_000_000, "data": data}
+
+    async def receipt(self, caller: AsgiCaller, request: Request) -> ReceiptView:
+        key = await entry.authenticate(self._gate, caller)
+        message_id = request.path_params["message_id"]
+        receipt = await self._gate.records.receipt(key.wallet_id, message_id)
+        if receipt is None:
+            raise NotFound(f"receipt: {message_id[:100]} is not a call of this wallet")
+        return ReceiptView.of(receipt)
+
+    async def usage(self, caller: AsgiCaller, request: Request) -> dict[str, Any]:
+        """The key's own calls, newest first: `limit`, `after_id`, `model`, `since`, `until` (RFC 3339)."""
+        key = await entry.authenticate(self._gate, caller)
+        query = request.query_params
+        page = await self._gate.records.usage(
+            key.wallet_id,
+            key_id=key.id,
+            model=query.get("model"),
+            since_ms=_time("since", query.get("since")),
+            until_ms=_time("until", query.get("until")),
+            before=query.get("after_id"),
+            limit=_limit(query.get("limit")),
+        )
+        calls = [ReceiptView.of(receipt) for receipt in page.receipts]
+        return {
+            "data": calls,
+            "has_more": page.next is not None,
+            "first_id": calls[0].id if calls else None,
+            "last_id": calls[-1].id if calls else None,
+        }
+
+    async def wallet(self, caller: AsgiCaller, _: Request) -> dict[str, Any]:
+        key = await entry.authenticate(self._gate, caller)
+        wallet = await self._gate.records.wallet(key.wallet_id)
+        if wallet is None:
+            raise NotReady("The wallet of this key cannot be read.", code="database_unavailable")
+        left = await self._gate.records.spent(key, self._gate.now_ms())
+        caps = ("quota", "spend_5h", "spend_1d", "spend_7d")
+        rates = ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute", "concurrency")
+        return {
+            "balance": show_credits(wallet.posted),
+            "held": show_credits(wallet.held),
+            "available": show_credits(wallet.available),
+            "key": {
+                "id": key.id,
+                "name": key.name,
+                **{name: _credits_or_none(getattr(key, name)) for name in caps},
+                "remaining": {name: show_credits(amount) for name, amount in left.items()},
+                **{name: getattr(key, name) for name in rates},
+            },
+        }
+
+    async def alive(self, _: AsgiCaller, __: Request) -> dict[str, Any]:
+        return {"status": "ok"}
+
+    async def ready(self, _: AsgiCaller, __: Request) -> dict[str, Any]:
+        """Whether a call sent now has a chance: the database takes a write, and an upstream is up."""
+        upstreams = {name: upstream.healthy() for name, upstream in self._gate.upstreams.items()}
+        if not await self._gate.records.writable():
+            raise NotReady("The database does not take a write.", code="database_unavailable")
+        if not any(upstreams.values()):
+            raise NotReady("No upstream is up.", details={"upstreams": upstreams})
+        return {"status": "ready", "database": "writable", "upstreams": upstreams}
+
+    async def metrics(self, _: AsgiCaller, __: Request) -> Response:
+        return Response(self._metrics(), media_type=self._metrics_type)
+
+    def _route(self, path: str, endpoint: Endpoint, method: str) -> Route:
+        async def respond(request: Request) -> Response:
+            caller = self._caller(request)
+            try:
+                value = await endpoint(caller, request)
+            except GatewayError as error:
+                return _rendered(error, caller.request_id)
+            if isinstance(value, Response):
+                return value
+            headers = {"request-id": caller.request_id}
+            return Response(msgspec.json.encode(value), media_type="application/json", headers=headers)
+
+        return Route(path, respond, methods=[method])
+
+    def _caller(self, request: Request) -> AsgiCaller:
+        return AsgiCaller(request.scope, request.receive, _nowhere, self._intake, self._gate.new_id("req_"))
+
+    async def _not_here(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        request_id = self._gate.new_id("req_")
+        path = request.url.path[:200]
+        if error.status_code == 405:
+            refusal: GatewayError = MethodNotAllowed(f"{path} does not take {request.method}.")
+        else:
+            refusal = NotFound(f"There is nothing at {path}.")
+        response = _rendered(refusal, request_id)
+        response.headers.update(error.headers or {})
+        return response
+
+    async def _refused(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, GatewayError)
+        return _rendered(error, self._gate.new_id("req_"))
+
+    async def _broken(self, request: Request, error: Exception) -> Response:
+        request_id = self._gate.new_id("req_")
+        self._gate.observer.trouble(request_id, "a request failed by a fault of the gateway", error)
+        return _rendered(Internal("Something went wrong in the gateway."), request_id)
+
+
+async def _nowhere(_: Any) -> None:
+    raise AssertionError("an endpoint answers by its return value")
+
+
+def _rendered(error: GatewayError, request_id: str) -> Response:
+    status, headers, body = render(error, request_id)
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return PAGE
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= PAGE_MAX:
+        raise InvalidRequest(f"limit: Input should be a whole number from 1 to {PAGE_MAX}")
+    return int(text)
+
+
+def _position(ids: list[str], wanted: str, name: str) -> int:
+    if wanted not in ids:
+        raise InvalidRequest(f"{name}: {wanted[:100]} is not in the list")
+    return ids.index(wanted)
+
+
+def _time(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        # A plus sign of an offset that was not escaped arrives as a space.
+        at = datetime.fromisoformat(text.replace(" ", "+"))
+        return milliseconds(at)
+    except (ValueError, TypeError, OverflowError):
+        raise InvalidRequest(
+            f"{name}: Input should be an RFC 3339 time with its zone, as 2026-11-01T00:00:00Z"
+        ) from None
+
+
+def _credits_or_none(nanos: int | None) -> str | None:
+    return None if nanos is None else show_credits(nanos)

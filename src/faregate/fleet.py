@@ -1,0 +1,63 @@
+"""The upstreams that the settings ask for, built, started, and stopped in the end.
+
+Each has a transport of its own, for deadlines, authorities and proxies are each upstream's own.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from faregate import settings as s
+from faregate.upstreams.anthropic import Anthropic
+from faregate.upstreams.port import Upstream
+from faregate.upstreams.reply import Timeouts
+from faregate.upstreams.scripted import Scripted
+from faregate.upstreams.transport import Transport
+
+
+@asynccontextmanager
+async def running_upstreams(settings: s.Settings) -> AsyncIterator[dict[str, Upstream]]:
+    """Every configured upstream by its name, in the order of the settings."""
+    upstreams: dict[str, Upstream] = {}
+    async with AsyncExitStack() as stack:
+        for entry in settings.upstreams:
+            transport = Transport(
+                timeouts=_timeouts(entry.timeouts),
+                ca_file=str(entry.ca_file) if entry.ca_file is not None else None,
+                proxy=entry.proxy,
+            )
+            stack.push_async_callback(transport.aclose)
+            upstream = _build(entry, transport)
+            stack.push_async_callback(upstream.stop)
+            await upstream.start()
+            upstreams[entry.name] = upstream
+        yield upstreams
+
+
+def _build(entry: s.Upstream, transport: Transport) -> Upstream:
+    match entry.kind:
+        case "anthropic":
+            assert entry.api_key is not None, "settings resolve it or refuse"
+            return Anthropic(
+                name=entry.name,
+                base_url=entry.base_url,
+                api_key=entry.api_key.reveal(),
+                transport=transport,
+                auth=entry.auth,
+            )
+        case "local":
+            from faregate.upstreams.local import Local  # noqa: PLC0415
+
+            return Local(name=entry.name, transport=transport, model_file=entry.model_file, log=structlog.get_logger())
+        case "scripted":
+            return Scripted(name=entry.name, transport=transport)
+
+
+def _timeouts(timeouts: s.Timeouts) -> Timeouts:
+    return Timeouts(
+        connect=timeouts.connect_s,
+        first_byte=timeouts.first_byte_s,
+        idle=timeouts.idle_s,
+        total=timeouts.total_s,
+    )

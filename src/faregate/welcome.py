@@ -1,0 +1,66 @@
+"""The first minute: a demo wallet with a key on a new database, and what to do with it.
+
+The key is shown once, as every key is. Starting again says when that was, and how to get another.
+"""
+
+import secrets
+from typing import Final, TextIO
+
+from faregate.core.access import PREFIX
+from faregate.edge import desk, forms
+from faregate.edge.desk import Asked, Desk
+from faregate.edge.views import moment
+from faregate.settings import Settings
+
+DEMO: Final = "demo"
+DEMO_CREDITS: Final = "5000000"
+
+_OFFLINE: Final = "  (a small offline model for trying and testing; set ANTHROPIC_API_KEY for the real ones)"
+
+
+async def welcome(at: Desk, settings: Settings, *, base_url: str, model: str, out: TextIO) -> None:
+    """Print where we are and how to call; on a database without wallets, make the demo wallet and its key first."""
+    lines = ["", f"Faregate is at  {base_url}", f"  data          {settings.home}"]
+    for upstream in settings.upstreams:
+        lines.append(f"  upstream      {upstream.name}{_OFFLINE if upstream.kind == 'local' else ''}")
+    if not await at.office.wallets():
+        key = await _first_key(at)
+        lines += [
+            f"  wallet        {DEMO}: {int(DEMO_CREDITS):,} credits",
+            f"  key           {key}",
+            "                (shown this once: keep it)",
+        ]
+    else:
+        key = "$FAREGATE_KEY"
+        lines += await _shown_before(at)
+    lines += ["", *_curl(base_url, key, model), "", "Ctrl-C ends it. One line for each request follows.", ""]
+    out.write("\n".join(lines) + "\n")
+    out.flush()
+
+
+async def _first_key(at: Desk) -> str:
+    await desk.wallet_create(at, Asked(form=forms.NewWallet(name=DEMO)))
+    reference = f"demo-{secrets.token_hex(4)}"
+    topup = forms.NewTopup(amount=DEMO_CREDITS, note="The demo wallet's first credits", reference=reference)
+    await desk.wallet_topup(at, Asked(name=DEMO, form=topup))
+    return (await desk.key_create(at, Asked(form=forms.NewKey(wallet=DEMO, name=DEMO)))).key
+
+
+async def _shown_before(at: Desk) -> list[str]:
+    """Say of the demo key that it was shown, or nothing where the operator has done without it."""
+    another = f"                another: faregate key create --wallet {DEMO}"
+    for key in await at.office.keys(None):
+        if key.name == DEMO and key.revoked_at_ms is None:
+            when = moment(key.created_at_ms).strftime("%Y-%m-%d %H:%M UTC")
+            return [f"  key           {PREFIX}{key.id}_… was shown at the first start, {when}", another]
+    return []
+
+
+def _curl(base_url: str, key: str, model: str) -> list[str]:
+    body = f'{{"model": "{model}", "max_tokens": 200, "stream": true,\n       '
+    body += '"messages": [{"role": "user", "content": "Say hello in five words."}]}'
+    return [
+        f"curl -iN {base_url}/v1/messages \\",
+        f"  -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' -H 'content-type: application/json' \\",
+        f"  -d '{body}'",
+    ]
