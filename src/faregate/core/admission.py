@@ -70,8 +70,10 @@ def admit(
         )
     _check_capabilities(tally, model)
     dropped = _dropped(document, tally, model)
+    if dropped:
+        document = _without(document, dropped, tally.configured)
     return Admitted(
-        document=_without(document, dropped, tally.configured) if dropped else document,
+        document=document,
         model=model,
         max_tokens=max_tokens,
         min_tokens=_least_output(document, max_tokens),
@@ -229,7 +231,8 @@ def _cut(holder: dict[str, Any], path: str) -> dict[str, Any]:
     """A copy without what is at `path`; an object that this empties goes too, since a model may not take even that."""
     name, _, rest = path.partition(".")
     inner = holder.get(name)
-    kept = _cut(inner, rest) if rest and type(inner) is dict else {}
-    if kept:
+    if rest and (type(inner) is not dict or rest not in inner):
+        return holder
+    if rest and (kept := _cut(inner or {}, rest)):
         return {**holder, name: kept}
     return {key: value for key, value in holder.items() if key != name}

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from faregate.core.entries import NAME, NAME_RULE, Problem, Report, read_limits, read_prices, read_rules
+from faregate.core.entries import NAME, NAME_RULE, Origins, Problem, Report, read_limits, read_prices, read_rules
 from faregate.core.model import Model
 from faregate.core.pricing import PriceVersion
 
@@ -62,7 +62,7 @@ class Catalog:
                 model = models[found.id]
                 added = tuple(alias for alias in dict.fromkeys(more) if alias not in (model.id, *model.aliases))
                 models[model.id] = msgspec.structs.replace(model, aliases=(*model.aliases, *added))
-        _check_names(models.values(), dict.fromkeys(models, source), report)
+        _check_names(models.values(), Origins({(name, ""): source for name in models}), report)
         if report.problems:
             raise CatalogError(report.problems)
         return Catalog(models.values())
@@ -73,7 +73,7 @@ def load(text: str, *, source: str, more: Sequence[tuple[str, str]] = ()) -> Cat
     report = Report()
     shared: dict[str, Any] = {}
     drafts: dict[str, dict[str, Any]] = {}
-    sources: dict[str, str] = {}
+    origins = Origins()
     for position, (file, content) in enumerate([(source, text), *more]):
         tables = _parse(file, content, report)
         if position == 0:
@@ -85,13 +85,13 @@ def load(text: str, *, source: str, more: Sequence[tuple[str, str]] = ()) -> Cat
             if type(draft) is not dict:
                 report.add(file, name, "", "should be a table")
             elif name in drafts:
-                _extend(name, drafts[name], draft, file, report)
+                _extend(name, drafts[name], draft, origins, file=file, report=report)
             else:
                 drafts[name] = {**draft, "prices": read_prices(name, draft.get("prices"), file, report)}
-                sources[name] = file
-    models_read = [_model(name, draft, shared, sources[name], report) for name, draft in drafts.items()]
+                origins[name, ""] = file
+    models_read = [_model(name, draft, shared, origins, report) for name, draft in drafts.items()]
     models_whole = [model for model in models_read if model is not None]
-    _check_names(models_whole, sources, report)
+    _check_names(models_whole, origins, report)
     if not drafts and not report.problems:
         report.add(source, "", "models", "a catalog without a model serves nobody")
     if report.problems:
@@ -114,7 +114,9 @@ def _table(value: object, file: str, model: str, key: str, report: Report) -> di
     return {}
 
 
-def _extend(name: str, draft: dict[str, Any], more: dict[str, Any], file: str, report: Report) -> None:
+def _extend(
+    name: str, draft: dict[str, Any], more: dict[str, Any], origins: Origins, *, file: str, report: Report
+) -> None:
     """Add what a later file says of a model that is already there."""
     for key in more:
         if key not in EXTENDABLE:
@@ -125,13 +127,15 @@ def _extend(name: str, draft: dict[str, Any], more: dict[str, Any], file: str, r
         aliases = more["aliases"]
         if type(aliases) is list and all(type(alias) is str for alias in aliases):
             draft["aliases"] = [*draft.get("aliases", []), *aliases]
+            origins.update({(name, f"aliases.{alias}"): file for alias in aliases})
         else:
             report.add(file, name, "aliases", "should be an array of strings")
     rules = _table(more.get("parameters", {}), file, name, "parameters", report)
     merged = dict(draft.get("parameters", {}))
     for parameter, rule in rules.items():
-        # An operator's rule replaces the model's own whole: half of each would be nobody's decision.
+        # It stands in place of the model's own rule, and over the shared one: a mix of two would be nobody's decision.
         merged[parameter] = rule
+        origins[name, f"parameters.{parameter}"] = file
     draft["parameters"] = merged
     if "prices" in more:
         draft["prices"] = _merge(draft["prices"], read_prices(name, more["prices"], file, report), file, report)
@@ -152,11 +156,12 @@ def _merge(
     return tuple(sorted((*known, *added), key=lambda version: version.valid_from_ms))
 
 
-def _model(name: str, draft: dict[str, Any], shared: dict[str, Any], file: str, report: Report) -> Model | None:
+def _model(name: str, draft: dict[str, Any], shared: dict[str, Any], origins: Origins, report: Report) -> Model | None:
+    file = origins[name, ""]
     before = len(report.problems)
     if NAME.fullmatch(name) is None:
         report.add(file, name, "", f"not a name: {NAME_RULE}")
-    rules = read_rules(name, shared, draft.get("parameters", {}), file, report)
+    rules = read_rules(name, shared, draft.get("parameters", {}), origins, report)
     limits = read_limits(name, draft, file, report)
     if len(report.problems) > before:
         return None
@@ -164,14 +169,15 @@ def _model(name: str, draft: dict[str, Any], shared: dict[str, Any], file: str, 
     return Model(id=name, parameters=rules, judged=judged, prices=draft["prices"], **limits)
 
 
-def _check_names(models: Iterable[Model], sources: Mapping[str, str], report: Report) -> None:
+def _check_names(models: Iterable[Model], origins: Origins, report: Report) -> None:
     """Every id and alias names one model."""
     models = list(models)
     owners = {model.id: model.id for model in models}
     for model in models:
         for alias in model.aliases:
+            file = origins.of(model.id, f"aliases.{alias}")
             if NAME.fullmatch(alias) is None:
-                report.add(sources[model.id], model.id, "aliases", f"{alias!r} is not a name: {NAME_RULE}")
+                report.add(file, model.id, "aliases", f"{alias!r} is not a name: {NAME_RULE}")
             if alias in owners:
-                report.add(sources[model.id], model.id, "aliases", f"{alias!r} already names {owners[alias]}")
+                report.add(file, model.id, "aliases", f"{alias!r} already names {owners[alias]}")
             owners[alias] = model.id

@@ -67,6 +67,14 @@ class Problem(msgspec.Struct, frozen=True):
         return ": ".join(part for part in (self.source, self.model, self.key, self.message) if part)
 
 
+class Origins(dict[tuple[str, str], str]):
+    """Which file said it: by model and key, and by (model, "") for all that has no file of its own."""
+
+    def of(self, model: str, key: str) -> str:
+        """The file of a key."""
+        return self.get((model, key), self[model, ""])
+
+
 class Report:
     """The faults found so far."""
 
@@ -102,29 +110,30 @@ def read_limits(name: str, draft: dict[str, Any], file: str, report: Report) -> 
     return read
 
 
-def read_rules(name: str, shared: dict[str, Any], own: object, file: str, report: Report) -> dict[str, Rule]:
+def read_rules(name: str, shared: dict[str, Any], own: object, origins: Origins, report: Report) -> dict[str, Rule]:
     """What a model does with each parameter: the shared rule, with what its own table says in its place."""
     if type(own) is not dict:
-        report.add(file, name, "parameters", "should be a table")
+        report.add(origins.of(name, ""), name, "parameters", "should be a table")
         own = {}
     for parameter in {**shared, **own}:
         if parameter not in PARAMETERS:
-            report.add(
-                file,
-                name,
-                f"parameters.{parameter}",
-                f"not a parameter of the Messages API{_suggest(parameter, PARAMETERS)}",
-            )
+            key = f"parameters.{parameter}"
+            message = f"not a parameter of the Messages API{_suggest(parameter, PARAMETERS)}"
+            report.add(origins.of(name, key), name, key, message)
     rules = {}
     for parameter in PARAMETERS:
         key = f"parameters.{parameter}"
+        file = origins.of(name, key)
         if parameter not in shared:
             report.add(file, name, key, "has no shared rule in [parameters]")
+            continue
+        if type(shared[parameter]) is not dict or type(own.get(parameter, {})) is not dict:
+            report.add(file, name, key, "should be a table")
             continue
         try:
             # The words for the page and the limits stay unless the model's own rule has others.
             rule = msgspec.convert({**shared[parameter], **own.get(parameter, {})}, Rule)
-        except (msgspec.ValidationError, TypeError) as error:
+        except msgspec.ValidationError as error:
             report.add(file, name, key, str(error))
             continue
         _check_rule(name, parameter, rule, file, report)

@@ -57,24 +57,29 @@ def decode(body: bytes) -> dict[str, Any]:
         raise Malformed(f"The request body is nested deeper than {DEPTH_MAX} levels", invalid_json=True) from None
     if type(document) is not dict:
         raise Malformed("The request body should be a JSON object", invalid_json=True)
-    # A body with few closing brackets cannot be deep, and most have few: the walk is for the others.
-    if body.count(b"}") + body.count(b"]") > DEPTH_MAX and _deeper_than(document, DEPTH_MAX):
+    # The walk is exact and needs no luck with brackets inside of strings; a short body cannot be deep.
+    if len(body) > 2 * DEPTH_MAX and _deeper_than(document, DEPTH_MAX):
         raise Malformed(f"The request body is nested deeper than {DEPTH_MAX} levels", invalid_json=True)
     return document
 
 
 def _deeper_than(document: dict[str, Any], depth: int) -> bool:
     """Level by level, so that the check itself never recurses."""
-    level: list[Any] = [document]
+    level: list[Any] = [document.values()]
     for _ in range(depth):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if type(outer) is dict else outer)
-            if type(inner) is dict or type(inner) is list
-        ]
-        if not level:
+        inner = []
+        for values in level:
+            for value in values:
+                kind = type(value)
+                if kind is str:
+                    continue
+                if kind is dict:
+                    inner.append(value.values())
+                elif kind is list:
+                    inner.append(value)
+        if not inner:
             return False
+        level = inner
     return True
 
 
@@ -169,6 +174,16 @@ def _cache_control(value: object, tally: Tally) -> None:
     tally.mark(value)
 
 
+def _text_or_mapping(value: object) -> None:
+    if type(value) is not str:
+        mapping(value)
+
+
+def _text_or_sequence(value: object) -> None:
+    if type(value) is not str:
+        sequence(value)
+
+
 Check = Callable[[Any, Tally], None]
 
 
@@ -209,12 +224,12 @@ FIELDS: Final[Mapping[str, Check]] = {
     "speed": _choice("standard", "fast", nullable=True),
     "inference_geo": _of(string, nullable=True),
     "diagnostics": _of(mapping, nullable=True),
-    "container": _any,
+    "container": _of(_text_or_mapping, nullable=True),
     "context_management": _of(mapping, nullable=True),
     "compaction": _of(mapping, nullable=True),
     "mcp_servers": _of(sequence),
     "thread": _of(mapping, nullable=True),
-    "fallbacks": _any,
+    "fallbacks": _of(_text_or_sequence, nullable=True),
     "fallback_credit_token": _of(string, nullable=True),
     "billing_policy": _of(mapping, nullable=True),
     "safeguards": _any,
