@@ -45,13 +45,13 @@ SETTLE: Final = """
 UPDATE charge SET state = 'settled', outcome = ?, input = ?, output = ?, cache_read = ?, cache_write_5m = ?,
   cache_write_1h = ?, basis = ?, charged = ?, shortfall = ?, settle_idem = ?, shortfall_idem = ?, upstream = ?,
   attempts = ?, settled_at = ?
-WHERE wallet_id = ? AND id = ? AND state IN ('reserved', 'streaming', 'orphaned')
+WHERE wallet_id = ? AND id = ? AND settled_at IS NULL
 """
 
 RELEASE: Final = """
 UPDATE charge SET state = 'released', idem_key = NULL, outcome = ?, input = ?, output = ?, cache_read = ?,
   cache_write_5m = ?, cache_write_1h = ?, basis = ?, upstream = ?, attempts = ?, settled_at = ?
-WHERE wallet_id = ? AND id = ? AND state IN ('reserved', 'streaming', 'orphaned')
+WHERE wallet_id = ? AND id = ? AND settled_at IS NULL
 """
 
 READ_STATE: Final = "SELECT state FROM charge WHERE wallet_id = ? AND id = ?"
