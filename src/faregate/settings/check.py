@@ -28,11 +28,11 @@ Problem = tuple[Key, str]
 
 def check(file: File, layers: Layers, environ: Mapping[str, str], *, serving: bool) -> None:
     """Raise SettingsError for the first rule that is broken; providers' keys are asked for where we serve."""
-    for key, sentence in _problems(file, layers, environ, serving):
+    for key, sentence in _problems(file, layers, environ, serving=serving):
         raise layers.error(key, sentence)
 
 
-def _problems(file: File, layers: Layers, environ: Mapping[str, str], serving: bool) -> Iterator[Problem]:
+def _problems(file: File, layers: Layers, environ: Mapping[str, str], *, serving: bool) -> Iterator[Problem]:
     beside = layers.file.parent if layers.file is not None else Path()
     yield from _server_problems(file)
     yield from _database_problems(file.database.url)
