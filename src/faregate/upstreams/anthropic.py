@@ -7,7 +7,7 @@ is in no repr, log line or fault.
 """
 
 import time
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -32,6 +32,7 @@ COUNT_BYTES_MAX: Final = 256 * 1024
 
 FAILURES_MAX: Final = 3
 RECOVERY_S: Final = 10.0
+"""See `healthy`."""
 
 
 class Anthropic:
@@ -47,6 +48,7 @@ class Anthropic:
         api_key: str,
         transport: Transport,
         auth: Literal["x-api-key", "bearer"] = "x-api-key",
+        recovery_s: float = RECOVERY_S,
     ) -> None:
         """Raises ValueError, with a sentence that holds neither key nor URL, on a setting that cannot work."""
         self.name = name
@@ -58,6 +60,7 @@ class Anthropic:
         if not api_key:
             raise ValueError("api_key: is empty")
         self._heads: dict[tuple[str, str, str | None], bytes] = {}
+        self._recovery_s = recovery_s
         self._failures = 0
         self._failed_at = 0.0
         # A prefix that cannot stand in a request is found now and not by the first caller.
@@ -96,10 +99,10 @@ class Anthropic:
             raise Fault(FaultKind.PROTOCOL, f"{self.name}: count_tokens answered without a count: {error}") from None
 
     def healthy(self) -> bool:
-        """False for ten seconds after the last of three or more attempts in a row that found no connection; then a
+        """False for `recovery_s` after the last of three or more attempts in a row that found no connection; then a
         call may try again. Statuses and streams that broke are not held against it: the breaker judges those.
         """
-        return self._failures < FAILURES_MAX or time.monotonic() - self._failed_at >= RECOVERY_S
+        return self._failures < FAILURES_MAX or time.monotonic() - self._failed_at >= self._recovery_s
 
     async def _post(self, path: str, ask: Ask, body: bytes, first_byte_s: float) -> Answer:
         head = self._heads.get((path, ask.version, ask.beta)) or self._head(path, ask.version, ask.beta)
@@ -144,7 +147,7 @@ class Anthropic:
 
 
 class _Count(msgspec.Struct):
-    input_tokens: int
+    input_tokens: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Error(msgspec.Struct):
