@@ -7,9 +7,9 @@ import secrets
 from typing import Final, TextIO
 
 from faregate.core.access import PREFIX
+from faregate.core.shown import moment
 from faregate.edge import desk, forms
 from faregate.edge.desk import Asked, Desk
-from faregate.edge.views import moment
 from faregate.settings import Settings
 
 DEMO: Final = "demo"

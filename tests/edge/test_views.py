@@ -1,22 +1,13 @@
 """Views show amounts as credits and times as people write them, and never a secret.
 
-Method: properties over times, and one of each by hand.
+Method: one of each by hand.
 """
-
-from hypothesis import given
-from hypothesis import strategies as st
 
 from faregate.core.access import Key
 from faregate.core.ledger import Wallet
 from faregate.core.money import Nanos
 from faregate.core.pricing import PriceVersion
-from faregate.edge.forms import milliseconds
-from faregate.edge.views import KeyView, PriceView, WalletView, moment
-
-
-@given(st.integers(0, 4_102_444_800_000))
-def test_a_moment_is_exact_to_the_millisecond(ms: int) -> None:
-    assert milliseconds(moment(ms)) == ms
+from faregate.edge.views import KeyView, PriceView, WalletView
 
 
 def test_a_wallet_is_shown_in_credits_with_what_is_available() -> None:

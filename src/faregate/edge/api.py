@@ -18,10 +18,11 @@ from starlette.routing import Route
 from faregate.core.errors import GatewayError, Internal, InvalidRequest, MethodNotAllowed, NotFound, NotReady
 from faregate.core.model import model_info
 from faregate.core.money import show_credits
+from faregate.core.shown import ReceiptView
 from faregate.edge.asgi import AsgiCaller, Intake
 from faregate.edge.errors import render
 from faregate.edge.forms import milliseconds
-from faregate.edge.views import PriceView, ReceiptView
+from faregate.edge.views import PriceView
 from faregate.proxy import entry, free
 from faregate.proxy.port import Gateway
 

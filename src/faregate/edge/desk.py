@@ -20,6 +20,7 @@ from faregate.core.ids import CHANCE_BITS, ulid
 from faregate.core.ledger import OPERATOR_ACCOUNTS, Receipt
 from faregate.core.money import Nanos, show_credits
 from faregate.core.pricing import COLUMNS, PriceVersion
+from faregate.core.shown import ReceiptView, moment
 from faregate.edge import forms, views
 from faregate.edge.forms import amount, column, milliseconds
 from faregate.store.port import Office, Prices, Records
@@ -190,7 +191,7 @@ async def usage(desk: Desk, asked: Asked) -> views.UsagePage:
     found.sort(key=lambda receipt: receipt.id, reverse=True)
     shown = found[: form.limit]
     more = more or len(found) > len(shown)
-    return views.UsagePage([views.ReceiptView.of(receipt) for receipt in shown], shown[-1].id if more else None)
+    return views.UsagePage([ReceiptView.of(receipt) for receipt in shown], shown[-1].id if more else None)
 
 
 async def accounts(desk: Desk, _: Asked) -> views.AccountList:
@@ -240,6 +241,6 @@ def _known_model(desk: Desk, field: str, name: str) -> str:
 
 def _price_id(model: str, valid_from_ms: int, taken: set[str]) -> str:
     """Name a version by its day, as the shipped ones are; by its second where the day is taken."""
-    begins = views.moment(valid_from_ms).astimezone(UTC)
+    begins = moment(valid_from_ms).astimezone(UTC)
     by_day = f"{model}@{begins:%Y-%m-%d}"
     return by_day if by_day not in taken else f"{model}@{begins:%Y-%m-%dT%H:%M:%SZ}"

@@ -13,14 +13,12 @@ from msgspec import Meta
 from faregate.core.errors import InvalidRequest
 from faregate.core.money import Nanos, parse_credits
 from faregate.core.pricing import per_token
+from faregate.core.shown import Credits, Time
 
-_CREDITS: Final[dict[str, Any]] = {"pattern": r"^-?\d{1,16}(\.\d{1,3})?$", "examples": ["12.5"]}
 _USD: Final[dict[str, Any]] = {"pattern": r"^\d{1,6}(\.\d{1,3})?$", "examples": ["1.25"]}
 
 # Patterns are for the document; the amounts are read by `amount` and `column`, whose errors are sentences.
-Credits = Annotated[str, Meta(description="Credits, at most three decimals.", extra_json_schema=_CREDITS)]
 Usd = Annotated[str, Meta(description="USD per million tokens, at most three decimals.", extra_json_schema=_USD)]
-Time = Annotated[datetime, Meta(tz=True)]
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^/\x00-\x1f\x7f]*$")]
 """Without a slash, since a wallet's name can stand in a path."""
 Note = Annotated[str, Meta(min_length=1, max_length=1000)]

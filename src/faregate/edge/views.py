@@ -3,18 +3,17 @@
 The rule: amounts are credit strings and times are RFC 3339, to the millisecond; nanodollars stay inside.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from faregate.core.access import Key
-from faregate.core.ledger import Receipt, Wallet
+from faregate.core.ledger import Wallet
 from faregate.core.money import show_credits
 from faregate.core.pricing import PriceVersion, usd_per_mtok
-from faregate.edge.forms import Credits, Time, Usd
+from faregate.core.shown import Credits, ReceiptView, Time, moment
+from faregate.edge.forms import Usd
 from faregate.store.port import Finding, Transfer
-from faregate.wire.usage import Usage
 
 
 class WalletView(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,44 +118,6 @@ class PriceView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class ReceiptView(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    wallet_id: str
-    key_id: str
-    state: str
-    outcome: str | None
-    model: str
-    usage: Usage
-    basis: str
-    price_version: str
-    max: Credits
-    charged: Credits
-    shortfall: Credits
-    attempts: int
-    created_at: Time
-    settled_at: Time | None
-
-    @classmethod
-    def of(cls, receipt: Receipt) -> "ReceiptView":
-        return cls(
-            id=receipt.id,
-            wallet_id=receipt.wallet_id,
-            key_id=receipt.key_id,
-            state=receipt.state.value,
-            outcome=None if receipt.outcome is None else receipt.outcome.value,
-            model=receipt.model,
-            usage=receipt.usage,
-            basis=receipt.basis.value,
-            price_version=receipt.price_version,
-            max=show_credits(receipt.max),
-            charged=show_credits(receipt.charged),
-            shortfall=show_credits(receipt.shortfall),
-            attempts=receipt.attempts,
-            created_at=moment(receipt.created_at_ms),
-            settled_at=None if receipt.settled_at_ms is None else moment(receipt.settled_at_ms),
-        )
-
-
 class WalletList(msgspec.Struct, frozen=True):
     wallets: list[WalletView]
 
@@ -193,12 +154,6 @@ class AccountList(msgspec.Struct, frozen=True):
 class AuditView(msgspec.Struct, frozen=True):
     clean: bool
     findings: list[Finding]
-
-
-def moment(ms: int) -> datetime:
-    """Unix milliseconds as a time of day in UTC, to the millisecond."""
-    seconds, rest = divmod(ms, 1_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1_000)
 
 
 def _key_fields(key: Key) -> dict[str, Any]:

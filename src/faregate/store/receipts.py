@@ -1,13 +1,12 @@
 """A row of `charge` as the receipt that its caller may read."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from faregate.core.ledger import Basis, Outcome, Receipt, State
-from faregate.core.money import show_credits
+from faregate.core.shown import ReceiptView
 from faregate.wire.usage import Usage
 
 
@@ -42,24 +41,6 @@ def receipt(row: Sequence[Any]) -> Receipt:
 
 
 def as_json(receipt: Receipt) -> dict[str, Any]:
-    """A receipt as it stands in an error's details: credits as decimal strings, times as RFC 3339."""
-    return {
-        "id": receipt.id,
-        "state": receipt.state.value,
-        "outcome": None if receipt.outcome is None else receipt.outcome.value,
-        "model": receipt.model,
-        "usage": msgspec.to_builtins(receipt.usage),
-        "basis": receipt.basis.value,
-        "price_version": receipt.price_version,
-        "max": show_credits(receipt.max),
-        "charged": show_credits(receipt.charged),
-        "shortfall": show_credits(receipt.shortfall),
-        "attempts": receipt.attempts,
-        "created_at": _moment(receipt.created_at_ms),
-        "settled_at": None if receipt.settled_at_ms is None else _moment(receipt.settled_at_ms),
-    }
-
-
-def _moment(ms: int) -> str:
-    seconds, rest = divmod(ms, 1_000)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:03d}Z"
+    """A receipt as it stands in an error's details: as its caller may read it at any time."""
+    shown: dict[str, Any] = msgspec.to_builtins(ReceiptView.of(receipt))
+    return shown
