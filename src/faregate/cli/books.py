@@ -114,15 +114,15 @@ def audit(context: typer.Context, as_json: Json = False) -> None:
 
 def _call(call: dict[str, Any]) -> tuple[Any, ...]:
     used = call["usage"]
-    went_in = sum(used[name] for name in ("input", "cache_read", "cache_write_5m", "cache_write_1h"))
+    cached = used["cache_read_input_tokens"]
     return (
         when(call["created_at"]),
         call["id"],
         call["model"],
         call["outcome"] or call["state"],
-        went_in,
-        used["cache_read"],
-        used["output"],
+        used["input_tokens"] + used["cache_creation_input_tokens"] + cached,
+        cached,
+        used["output_tokens"],
         grouped(call["charged"]),
         call["key_id"],
     )

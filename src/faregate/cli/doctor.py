@@ -94,10 +94,9 @@ def _folder(settings: Settings) -> str:
 
 
 def _catalog(settings: Settings) -> str:
-    from faregate.shipped import load_catalog  # noqa: PLC0415
+    from faregate.cli.door import catalog_of  # noqa: PLC0415
 
-    aliases = {route.model: route.aliases for route in settings.routes}
-    models = load_catalog(settings.catalog.files).with_aliases(aliases, source="routes").models()
+    models = catalog_of(settings).models()
     return f"{len(models)} models: {', '.join(model.id for model in models)}"
 
 

@@ -82,13 +82,19 @@ class Door:
 
     async def _app(self) -> Starlette:
         settings = self._settings
-        catalog = load_catalog(settings.catalog.files)
+        catalog = catalog_of(settings)
         if self._writes:
             home.prepare(settings)
             opening = Store.open(settings.database, pepper=home.pepper(settings), prices=catalog.prices())
         else:
             opening = Store.open_to_read(settings.database)
         return admin_app(desk(await self._open.enter_async_context(opening), catalog), token=None)
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The catalog that a server with these settings would serve from. Raises CatalogError."""
+    aliases = {route.model: route.aliases for route in settings.routes}
+    return load_catalog(settings.catalog.files).with_aliases(aliases, source="routes")
 
 
 def desk(store: Store, catalog: Catalog) -> Desk:
