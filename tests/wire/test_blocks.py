@@ -3,9 +3,11 @@
 Method: one block at a time through the public walk, then the walk's bounds.
 """
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+import anthropic.types as sdk
 import pytest
+from anthropic.types.beta import BetaContentBlockParam
 
 from faregate.wire.blocks import MESSAGES_MAX, messages, system
 from faregate.wire.shape import Malformed
@@ -199,3 +201,19 @@ def test_a_hundred_thousand_messages_pass_and_one_more_does_not() -> None:
 
     assert tally.messages == MESSAGES_MAX
     assert fault([*conversation, conversation[0]]) == ""
+
+
+def sdk_types(union: Any) -> set[str]:
+    """The `type` of each member of one of the SDK's unions, but for its answer classes."""
+    hints = [get_type_hints(member)["type"] for member in get_args(union) if isinstance(member, type)]
+    return {kind for hint in hints for kind in get_args(hint)}
+
+
+def test_every_block_of_the_newest_sdk_is_known_without_a_beta() -> None:
+    known = sdk_types(sdk.ContentBlockParam) | sdk_types(BetaContentBlockParam) - {"tool_addition", "tool_removal"}
+    assert len(known) > 15
+    for kind in known:
+        try:
+            seen({"type": kind})
+        except Malformed as error:
+            assert error.path != "0.content.0.type", kind

@@ -3,12 +3,23 @@
 import json
 from typing import Any
 
+import anthropic.types as sdk
+import anthropic.types.beta.message_create_params as sdk_beta
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faregate.wire.request import DEPTH_MAX, FIELDS, MODEL_CHARS_MAX, Malformed, decode, model_name, read
+from faregate.wire.request import (
+    CONTAINERS_MAX,
+    DEPTH_MAX,
+    FIELDS,
+    MODEL_CHARS_MAX,
+    Malformed,
+    decode,
+    model_name,
+    read,
+)
 from tests.wire.bodies import changed, plain, rich, text, without
 
 OLD, NEW = "2023-06-01", "2026-10-21"
@@ -45,7 +56,7 @@ def test_any_bytes_are_an_object_or_malformed(body: bytes) -> None:
 
 
 def nested(depth: int, *, padding: int = 0) -> bytes:
-    return b'{"pad":"%b","a":%b%b}' % (b"[" * padding, b"[" * (depth - 1), b"]" * (depth - 1))
+    return b'{"pad":"%b","a":%b1%b}' % (b"[" * padding, b"[" * (depth - 1), b"]" * (depth - 1))
 
 
 def test_depth_is_bounded_exactly_and_brackets_in_strings_do_not_count() -> None:
@@ -56,6 +67,12 @@ def test_depth_is_bounded_exactly_and_brackets_in_strings_do_not_count() -> None
     with pytest.raises(Malformed, match="nested deeper than 256 levels"):
         decode(objects)
     decode(objects[5:-1])
+
+
+def test_a_flood_of_empty_arrays_is_refused_before_it_is_parsed() -> None:
+    decode(b'{"a":[%b[]]}' % (b"[]," * 1_000))
+    with pytest.raises(Malformed, match="more than 2000000 arrays and objects"):
+        decode(b'{"a":[%b[]]}' % (b"[]," * CONTAINERS_MAX))
 
 
 def test_of_a_key_given_twice_the_last_counts_and_only_it_is_written_out() -> None:
@@ -192,3 +209,13 @@ def test_no_value_of_any_field_gets_past_as_another_exception(name: str, value: 
         read(plain(**{name: value}), version=OLD, beta=True)
     except Malformed as error:
         assert error.path.split(".")[0] in (name, "tool_choice")
+
+
+def sdk_fields(params: Any) -> set[str]:
+    """What the SDK puts into a body: its fields but for those that it sends as headers."""
+    return set(params.__annotations__) - {"betas", "user_profile_id", "workspace_id"}
+
+
+def test_every_field_of_the_newest_sdk_is_known() -> None:
+    assert sdk_fields(sdk.message_create_params.MessageCreateParamsBase) <= set(FIELDS)
+    assert sdk_fields(sdk_beta.MessageCreateParamsBase) <= set(FIELDS)

@@ -1,8 +1,10 @@
 """Tools: the caller's own pass, the provider's are noted, and a choice names one that is given."""
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+import anthropic.types as sdk
 import pytest
+from anthropic.types.beta import BetaToolUnionParam
 
 from faregate.wire.shape import Malformed
 from faregate.wire.tally import Tally
@@ -103,3 +105,12 @@ def test_a_forced_tool_is_one_of_those_given() -> None:
 
 def test_a_toolset_may_hold_a_name_that_is_not_written_out() -> None:
     check_choice({"type": "tool", "name": "click"}, judged({"type": "computer_toolset_20260801"}))
+
+
+def test_every_tool_of_the_newest_sdk_is_the_callers_or_the_providers() -> None:
+    unions: list[Any] = [sdk.ToolUnionParam, BetaToolUnionParam]
+    members = [member for union in unions for member in get_args(union)]
+    kinds = {kind for member in members for kind in get_args(get_type_hints(member)["type"]) if isinstance(kind, str)}
+    assert len(kinds) > 20
+    for kind in kinds - {"custom"}:
+        assert judged({"type": kind}).typed_tools == 1

@@ -64,8 +64,8 @@ def admit(
     max_tokens = document.get("max_tokens", 0)
     if max_tokens > model.max_output:
         raise InvalidRequest(
-            f"max_tokens: {max_tokens} > {model.max_output}, which is the maximum allowed number of output tokens for "
-            f"{model.id}",
+            f"max_tokens: {_shown(max_tokens)} > {model.max_output}, which is the maximum allowed number of output "
+            f"tokens for {model.id}",
             details={"parameter": "max_tokens", "maximum": model.max_output},
         )
     _check_capabilities(tally, model)

@@ -36,6 +36,9 @@ __all__ = ["FIELDS", "Malformed", "Tally", "decode", "model_name", "read", "stri
 DEPTH_MAX: Final = 256
 """Nested arrays and objects. Real requests stay under 40; the encoder and upstream's parser recurse on each level."""
 
+CONTAINERS_MAX: Final = 2_000_000
+"""Opening brackets in a body. A million tokens of JSON hold fewer; ten million empty arrays would stop us for seconds."""
+
 MODEL_CHARS_MAX: Final = 256
 
 STRICT_SINCE: Final = "2026-10-21"
@@ -49,6 +52,8 @@ THINKING_TYPES: Final = ("enabled", "adaptive", "disabled", "between_tools")
 
 def decode(body: bytes) -> dict[str, Any]:
     """Parse a body. Of a key given twice the last counts, for us and for upstream, who is sent what we parsed."""
+    if len(body) > CONTAINERS_MAX and body.count(b"[") + body.count(b"{") > CONTAINERS_MAX:
+        raise Malformed(f"The request body has more than {CONTAINERS_MAX} arrays and objects", invalid_json=True)
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -64,7 +69,7 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 def _deeper_than(document: dict[str, Any], depth: int) -> bool:
-    """Level by level, so that the check itself never recurses."""
+    """Level by level, so that the check itself never recurses. Empty ones hold nothing and are not counted."""
     level: list[Any] = [document.values()]
     for _ in range(depth):
         inner = []
@@ -73,9 +78,9 @@ def _deeper_than(document: dict[str, Any], depth: int) -> bool:
                 kind = type(value)
                 if kind is str:
                     continue
-                if kind is dict:
+                if kind is dict and value:
                     inner.append(value.values())
-                elif kind is list:
+                elif kind is list and value:
                     inner.append(value)
         if not inner:
             return False
