@@ -37,7 +37,7 @@ DEPTH_MAX: Final = 256
 """Nested arrays and objects. Real requests stay under 40; the encoder and upstream's parser recurse on each level."""
 
 CONTAINERS_MAX: Final = 2_000_000
-"""Opening brackets in a body. A million tokens of JSON hold fewer; ten million empty arrays would stop us for seconds."""
+"""Opening brackets in a body. A million tokens of JSON hold fewer; ten million empty arrays hold us up for seconds."""
 
 MODEL_CHARS_MAX: Final = 256
 
