@@ -149,6 +149,11 @@ def test_every_fault_is_named_at_once() -> None:
     assert any(line.startswith("models.toml: claude-sonnet-4-6: prices[0]: cache_read 'free'") for line in found)
 
 
+def test_a_name_that_is_taken_is_told_beside_other_faults() -> None:
+    text = edited('aliases = ["claude-haiku-4-5-20251001"]', f'aliases = ["{OPUS}", 3]')
+    assert len(faults(text)) == 2
+
+
 def test_an_empty_catalog_is_refused() -> None:
     assert faults("[parameters]\n") == ["models.toml: models: a catalog without a model serves nobody"]
 

@@ -62,7 +62,8 @@ class Catalog:
                 model = models[found.id]
                 added = tuple(alias for alias in dict.fromkeys(more) if alias not in (model.id, *model.aliases))
                 models[model.id] = msgspec.structs.replace(model, aliases=(*model.aliases, *added))
-        _check_names(models.values(), Origins({(name, ""): source for name in models}), report)
+        names = {model.id: model.aliases for model in models.values()}
+        _check_names(names, Origins({(name, ""): source for name in models}), report)
         if report.problems:
             raise CatalogError(report.problems)
         return Catalog(models.values())
@@ -90,13 +91,12 @@ def load(text: str, *, source: str, more: Sequence[tuple[str, str]] = ()) -> Cat
                 drafts[name] = {**draft, "prices": read_prices(name, draft.get("prices"), file, report)}
                 origins[name, ""] = file
     models_read = [_model(name, draft, shared, origins, report) for name, draft in drafts.items()]
-    models_whole = [model for model in models_read if model is not None]
-    _check_names(models_whole, origins, report)
+    _check_names({name: draft.get("aliases", ()) for name, draft in drafts.items()}, origins, report)
     if not drafts and not report.problems:
         report.add(source, "", "models", "a catalog without a model serves nobody")
     if report.problems:
         raise CatalogError(report.problems)
-    return Catalog(models_whole)
+    return Catalog(model for model in models_read if model is not None)
 
 
 def _parse(file: str, content: str, report: Report) -> dict[str, Any]:
@@ -169,15 +169,16 @@ def _model(name: str, draft: dict[str, Any], shared: dict[str, Any], origins: Or
     return Model(id=name, parameters=rules, judged=judged, prices=draft["prices"], **limits)
 
 
-def _check_names(models: Iterable[Model], origins: Origins, report: Report) -> None:
-    """Every id and alias names one model."""
-    models = list(models)
-    owners = {model.id: model.id for model in models}
-    for model in models:
-        for alias in model.aliases:
-            file = origins.of(model.id, f"aliases.{alias}")
+def _check_names(names: Mapping[str, Any], origins: Origins, report: Report) -> None:
+    """Every id and alias names one model. Aliases that are no strings are reported where limits are read."""
+    owners = {name: name for name in names}
+    for name, aliases in names.items():
+        for alias in aliases if isinstance(aliases, list | tuple) else ():
+            if type(alias) is not str:
+                continue
+            file = origins.of(name, f"aliases.{alias}")
             if NAME.fullmatch(alias) is None:
-                report.add(file, model.id, "aliases", f"{alias!r} is not a name: {NAME_RULE}")
+                report.add(file, name, "aliases", f"{alias!r} is not a name: {NAME_RULE}")
             if alias in owners:
-                report.add(file, model.id, "aliases", f"{alias!r} already names {owners[alias]}")
-            owners[alias] = model.id
+                report.add(file, name, "aliases", f"{alias!r} already names {owners[alias]}")
+            owners[alias] = name
