@@ -9,6 +9,7 @@ runs and in its own process when none does, and shows the answer. Exit code 0 is
 one line on standard error says which, and after a 2 nothing was changed.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,10 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from faregate.cli.commands import commands  # noqa: PLC0415  # building them is work, and an import does none
 
     try:
-        commands()(args=arguments, prog_name="faregate")
+        try:
+            commands()(args=arguments, prog_name="faregate")
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone (`| head`): there is nobody to tell.
-        sys.stderr.close()
+        # Whoever read our output has gone (`| head`): there is nobody to tell, and nothing to write at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
         code, line = explain(error)

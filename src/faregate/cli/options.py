@@ -43,7 +43,7 @@ def expiry(text: str | None) -> str | None:
     """Turn "30d" into a time from now, as the admin API takes it."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
+    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text.strip())
     if match is None or int(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is not a time span: a number and s, m, h, d or w, as 30d")
     later = datetime.now(UTC) + timedelta(seconds=int(match[1]) * _UNITS[match[2]])
