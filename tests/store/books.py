@@ -156,8 +156,9 @@ class Raw:
     @staticmethod
     def charge(name: str, held: int = 600) -> str:
         return (
-            "INSERT INTO charge(wallet_id, id, key_id, body_sha256, model, price_id, held, estimated, node, incarnation, "
-            f"created_at) VALUES ('{WALLET}', '{name}', '{KEY}', x'00', 'small', 'p', {held}, 9, 'main', 1, 0)"
+            "INSERT INTO charge(wallet_id, id, key_id, body_sha256, model, price_id, held, estimated, node, "
+            f"incarnation, created_at) VALUES ('{WALLET}', '{name}', '{KEY}', x'00', 'small', 'p', {held}, 9, "
+            "'main', 1, 0)"
         )
 
     def hold(self, name: str, amount: int = 600, account: str = WALLET) -> str:

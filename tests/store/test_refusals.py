@@ -125,6 +125,8 @@ def test_an_account_that_loses_its_floor_is_refused(raw: Raw) -> None:
 
 
 def test_an_operator_account_keeps_no_balance(raw: Raw) -> None:
+    between = raw.transfer("cap:revenue", "cap", ("limits", "revenue"), 5).replace(f"'{WALLET}'", "'operator'")
+    refused(raw, between, because="CHECK")
     assert raw.one("SELECT COUNT(*) FROM account WHERE kind = 'operator' AND posted = 0 AND held = 0") == 8
     refused(
         raw, "UPDATE account SET posted = -1000, last_transfer = 1 WHERE id = 'world'", because="by a transfer only"
@@ -148,6 +150,36 @@ def test_nothing_is_ever_deleted(raw: Raw, table: str) -> None:
 )
 def test_nothing_is_replaced_either(raw: Raw, table: str, columns: str) -> None:
     refused(raw, f"REPLACE INTO {table} SELECT {columns} FROM {table} LIMIT 1", because="never")
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        "'w', 'w', 'wallet', 'w', NULL, NULL, NULL",
+        "'w', 'o', 'operator', 'o', NULL, NULL, NULL",
+        "'operator', 'o', 'operator', 'o', NULL, 0, NULL",
+        "'operator', 'l', 'limit', 'quota', 'k', 0, 9",
+        "'w', 'x', 'wallet', 'w', NULL, 0, NULL",
+        "'w', 'w', 'limit', 'quota', 'k', 0, 9",
+        "'w', 'l', 'limit', 'quota', NULL, 0, 9",
+        "'w', 'l', 'limit', 'quota', 'k', 0, NULL",
+        "'w', 'w', 'wallet', 'w', 'k', 0, NULL",
+        "'w', 'w', 'wallet', 'w', NULL, 0, 9",
+        "'w', 'w', 'purse', 'w', NULL, 0, NULL",
+    ],
+)
+def test_an_account_is_a_wallet_a_limit_or_the_operators(raw: Raw, account: str) -> None:
+    into = "INSERT INTO account(created_at, wallet_id, id, kind, name, key_id, floor, ends_at) VALUES (0, {})"
+
+    refused(raw, into.format(account), because="CHECK")
+
+
+def test_a_wallets_name_is_its_own(raw: Raw) -> None:
+    refused(
+        raw,
+        "INSERT INTO account(wallet_id, id, kind, name, floor, created_at) VALUES ('w', 'w', 'wallet', 'main', 0, 0)",
+        because="UNIQUE",
+    )
 
 
 # Transfers --------------------------------------------------------------------------------------------------------
@@ -366,6 +398,33 @@ def test_a_capture_above_holds_that_were_only_claimed_is_refused(raw: Raw) -> No
     )
 
 
+def test_a_capture_above_what_the_receipt_says_was_held_is_refused(raw: Raw) -> None:
+    raw.do(raw.charge("a", held=500), raw.hold("a", 600))
+
+    row = raw.transfer("settle:a", "settle", (WALLET, "revenue"), 501, "a")
+    refused(raw, raw.settled("a", 501), row, because="CHECK")
+
+
+def test_a_shortfall_that_names_no_row_is_refused(raw: Raw) -> None:
+    raw.reserve("a", 0)
+
+    refused(raw, raw.settled("a", 0, 50).replace("'shortfall:a'", "NULL"), because="CHECK")
+
+
+def test_a_loss_is_booked_once(raw: Raw) -> None:
+    raw.reserve("a")
+    raw.do(raw.released("a"), raw.transfer("loss:a", "loss", ("crash_loss", "revenue"), 5, "a"))
+
+    refused(raw, raw.transfer("loss:a", "loss", ("crash_loss", "revenue"), 6, "a"), because="UNIQUE")
+
+
+def test_an_open_charge_has_lost_nothing_yet(raw: Raw) -> None:
+    raw.reserve("a")
+
+    because = "its charge does not explain"
+    refused(raw, raw.transfer("loss:a", "loss", ("crash_loss", "revenue"), 5, "a"), because=because)
+
+
 def test_a_second_settle_is_refused(raw: Raw) -> None:
     raw.reserve("a")
     raw.settle("a", 100)
@@ -498,6 +557,16 @@ def test_a_price_version_is_never_edited(raw: Raw, change: str) -> None:
 )
 def test_what_a_key_is_does_not_change(raw: Raw, change: str) -> None:
     refused(raw, f"UPDATE key SET {change}", because="what a key is")
+
+
+def test_a_key_belongs_to_a_wallet(raw: Raw) -> None:
+    into = "INSERT INTO key(id, wallet_id, digest, name, models, allow_ips, deny_ips, created_at) "
+    row = "VALUES ('k', '{}', x'{}', 'k', '[]', '[]', '[]', 0)"
+
+    refused(raw, into + row.format("nobody", "11" * 32), because="FOREIGN KEY")
+    refused(raw, into + row.format(WALLET, "11" * 31), because="CHECK")
+    refused(raw, into + row.format(WALLET, "00" * 32), because="UNIQUE")
+    raw.do(into + row.format(WALLET, "11" * 32))
 
 
 def test_a_key_that_was_revoked_stays_revoked(raw: Raw) -> None:

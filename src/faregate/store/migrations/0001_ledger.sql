@@ -237,7 +237,7 @@ WHEN NEW.closed IS NOT NULL
   OR NOT EXISTS(SELECT 1 FROM charge c WHERE c.wallet_id = NEW.wallet_id AND c.id = NEW.charge_id
     AND c.state IN ('reserved', 'streaming'))
   OR NOT EXISTS(SELECT 1 FROM account a WHERE a.wallet_id = NEW.wallet_id AND a.id = NEW.account_id
-    AND a.kind <> 'operator' AND a.moves + 1 = NEW.seq)
+    AND a.moves + 1 = NEW.seq)
 BEGIN SELECT RAISE(ABORT, 'a hold is taken open, by an open charge, as the next move of its account'); END;
 
 CREATE TRIGGER hold_taken AFTER INSERT ON hold
@@ -250,8 +250,7 @@ CREATE TRIGGER hold_facts BEFORE UPDATE OF wallet_id, charge_id, account_id, seq
 BEGIN SELECT RAISE(ABORT, 'what a hold is does not change'); END;
 
 CREATE TRIGGER hold_end BEFORE UPDATE OF closed ON hold
-WHEN OLD.closed IS NOT NULL OR NEW.closed IS NULL
-  OR NOT EXISTS(SELECT 1 FROM charge c WHERE c.wallet_id = NEW.wallet_id AND c.id = NEW.charge_id
+WHEN OLD.closed IS NOT NULL OR NOT EXISTS(SELECT 1 FROM charge c WHERE c.wallet_id = NEW.wallet_id AND c.id = NEW.charge_id
     AND c.settled_at IS NOT NULL)
 BEGIN SELECT RAISE(ABORT, 'a hold is freed once, by the end of its charge'); END;
 

@@ -1,0 +1,158 @@
+"""Ending a charge: money to the nanodollar, once, and every loss under its own name."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from faregate.core.errors import Internal
+from faregate.core.ledger import Basis, Loss, Outcome, State
+from faregate.core.money import Nanos
+from faregate.store import settle as ending
+from faregate.store.store import Store
+from faregate.wire.usage import Usage
+from tests.store.books import WALLET, Raw, fund, funds, message, opening, release, reserve, settle
+
+
+async def test_a_settle_takes_what_was_used_and_frees_the_rest(store: Store) -> None:
+    await fund(store, 1_000_000)
+    await store.ledger.reserve(reserve(1))
+    usage = Usage(input=50, output=20, cache_read=7, cache_write_5m=8, cache_write_1h=9)
+    cost = 150_000 + 7 * 100 + 8 * 1_250 + 9 * 2_000
+    await store.ledger.settle(settle(1, usage=usage, charged=Nanos(cost)))
+
+    receipt = await store.records.receipt(WALLET, message(1))
+    assert receipt is not None
+    assert (receipt.state, receipt.outcome, receipt.usage, receipt.basis) == (
+        State.SETTLED,
+        Outcome.OK,
+        usage,
+        Basis.UPSTREAM,
+    )
+    assert (receipt.charged, receipt.shortfall, receipt.max, receipt.attempts) == (cost, 0, 600_000, 1)
+    assert await funds(store) == (1_000_000 - cost, 0)
+    assert (await store.office.operator_accounts())["revenue"] == cost
+
+
+async def test_a_settle_again_changes_nothing_whatever_it_says(store: Store) -> None:
+    await fund(store, 1_000_000)
+    await store.ledger.reserve(reserve(1))
+    await store.ledger.settle(settle(1))
+    first = await store.records.receipt(WALLET, message(1))
+
+    await store.ledger.settle(settle(1))
+    await store.ledger.settle(settle(1, usage=Usage(input=60, output=20), charged=Nanos(160_000)))
+    await store.ledger.release(release(1))
+
+    assert await store.records.receipt(WALLET, message(1)) == first
+    assert await funds(store) == (850_000, 0)
+
+
+async def test_a_release_costs_nothing_and_stands(store: Store) -> None:
+    await fund(store, 1_000_000)
+    await store.ledger.reserve(reserve(1))
+    await store.ledger.release(release(1))
+    await store.ledger.settle(settle(1))
+    await store.ledger.release(release(1))
+
+    receipt = await store.records.receipt(WALLET, message(1))
+    assert receipt is not None and (receipt.state, receipt.charged) == (State.RELEASED, 0)
+    assert await funds(store) == (1_000_000, 0)
+
+
+async def test_a_settle_of_nothing_moves_nothing(store: Store) -> None:
+    await fund(store, 1_000_000)
+    await store.ledger.reserve(reserve(1))
+    await store.ledger.settle(settle(1, usage=Usage(), charged=Nanos(0)))
+
+    assert await funds(store) == (1_000_000, 0)
+    assert [transfer.kind for transfer in await store.office.transfers(WALLET, limit=9)] == ["topup"]
+
+
+async def test_what_is_above_the_hold_is_the_operators_shortfall(store: Store) -> None:
+    await fund(store, 600_000)
+    await store.ledger.reserve(reserve(1))
+    await store.ledger.settle(settle(1, usage=Usage(output=140), charged=Nanos(600_000), shortfall=Nanos(100_000)))
+
+    accounts = await store.office.operator_accounts()
+    assert (accounts["revenue"], accounts["shortfall"]) == (700_000, -100_000)
+    assert await funds(store) == (0, 0)
+
+
+@pytest.mark.parametrize("loss", [Loss.ERROR, Loss.ABANDON, Loss.CRASH])
+async def test_a_loss_is_booked_under_its_own_name(store: Store, loss: Loss) -> None:
+    await fund(store, 2_000_000)
+    await store.ledger.reserve(reserve(1))
+    await store.ledger.settle(settle(1, loss=loss, loss_amount=Nanos(77)))
+    await store.ledger.reserve(reserve(2))
+    await store.ledger.release(release(2, loss=loss, loss_amount=Nanos(33)))
+    await store.ledger.release(release(2, loss=loss, loss_amount=Nanos(33)))
+
+    accounts = await store.office.operator_accounts()
+    assert (accounts[loss], accounts["revenue"]) == (-110, 150_110)
+    assert await funds(store) == (1_850_000, 0)
+
+
+async def test_a_capture_above_the_hold_is_refused_and_the_charge_stays_open(store: Store) -> None:
+    await fund(store, 1_000_000)
+    await store.ledger.reserve(reserve(1))
+    with pytest.raises(Internal):
+        await store.ledger.settle(settle(1, usage=Usage(input=600, output=1), charged=Nanos(605_000)))
+
+    assert await funds(store) == (1_000_000, 600_000)
+    await store.ledger.settle(settle(1))
+    assert await funds(store) == (850_000, 0)
+
+
+async def test_what_was_never_held_cannot_be_settled(store: Store) -> None:
+    await fund(store, 1_000_000)
+    with pytest.raises(Internal):
+        await store.ledger.settle(settle(1))
+
+    await store.ledger.release(release(1))  # but a release is welcome: the reserve it follows may have been refused
+    assert await funds(store) == (1_000_000, 0)
+
+
+async def test_the_holds_of_a_dead_process_return_and_its_cost_is_the_operators(tmp_path: Path) -> None:
+    async with opening(tmp_path) as store:
+        await fund(store, 3_000_000)
+        assert store.swept == ending.Swept(0, Nanos(0))
+        for number in range(4):
+            await store.ledger.reserve(reserve(number, idempotency_key=str(number)))
+        store.ledger.streaming(message(1), WALLET, 0)
+        await store.ledger.settle(settle(3))
+
+    async with opening(tmp_path) as store:
+        assert store.swept == ending.Swept(3, Nanos(600_000))
+        for number in range(3):
+            receipt = await store.records.receipt(WALLET, message(number))
+            assert receipt is not None
+            assert (receipt.state, receipt.outcome, receipt.charged) == (State.RELEASED, Outcome.GATEWAY_CRASH, 0)
+        accounts = await store.office.operator_accounts()
+        assert (accounts["crash_loss"], accounts["revenue"]) == (-600_000, 750_000)
+        assert await funds(store) == (2_850_000, 0)
+        await store.ledger.settle(settle(0))  # a late owner comes too late
+        await store.ledger.reserve(reserve(9, idempotency_key="0"))
+
+    async with opening(tmp_path) as store:
+        assert store.swept == ending.Swept(1, Nanos(200_000))
+
+
+def test_a_sweep_leaves_its_own_incarnation_alone_and_takes_many(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "SWEEP_MAX", 2)
+    for number in range(5):
+        raw.reserve(f"c{number}", 10)
+    raw.do(raw.released("c0"), "UPDATE charge SET state = 'orphaned' WHERE id = 'c1'")
+
+    assert ending.sweep(raw.connection, "main", 1, 5) == ending.Swept(0, Nanos(0))
+    assert ending.sweep(raw.connection, "main", 2, 5) == ending.Swept(4, Nanos(36))
+    assert raw.one("SELECT COUNT(*) FROM charge WHERE state = 'released'") == 5
+    assert raw.one(f"SELECT held FROM account WHERE id = '{WALLET}'") == 0
+
+
+def test_a_sweep_of_another_node_is_the_same(raw: Raw) -> None:
+    raw.reserve("a", 10)
+
+    assert ending.sweep(raw.connection, "other", 1, 5).charges == 1
+    with pytest.raises(sqlite3.IntegrityError, match="has ended"):
+        raw.do(raw.settled("a", 0))
