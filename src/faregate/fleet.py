@@ -10,6 +10,7 @@ import structlog
 
 from faregate import settings as s
 from faregate.upstreams.anthropic import Anthropic
+from faregate.upstreams.local import Local
 from faregate.upstreams.port import Upstream
 from faregate.upstreams.reply import Timeouts
 from faregate.upstreams.scripted import Scripted
@@ -47,9 +48,8 @@ def _build(entry: s.Upstream, transport: Transport) -> Upstream:
                 auth=entry.auth,
             )
         case "local":
-            from faregate.upstreams.local import Local  # noqa: PLC0415
-
-            return Local(name=entry.name, transport=transport, model_file=entry.model_file, log=structlog.get_logger())
+            file = str(entry.model_file) if entry.model_file is not None else None
+            return Local(name=entry.name, transport=transport, model_file=file, log=structlog.get_logger())
         case "scripted":
             return Scripted(name=entry.name, transport=transport)
 
