@@ -22,7 +22,7 @@ ZEROS = {"cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
 NO_RETRY = "[retry]\nattempts_max = 1\n"
 
 
-def message(text: str = "Hello from upstream", **usage: Any) -> dict[str, Any]:
+def message(text: str = "Hello from upstream", /, **usage: Any) -> dict[str, Any]:
     """An upstream's message that reports exactly this usage."""
     return {
         "id": "msg_theirs", "type": "message", "role": "assistant", "model": "their-model",
