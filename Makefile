@@ -15,6 +15,8 @@ ARGS ?=
 
 .PHONY: help setup run test lint docs lock bench clean
 .DEFAULT_GOAL := help
+# One pip at a time: two would write into the same folder.
+.NOTPARALLEL:
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
