@@ -26,7 +26,7 @@ An error class *is* its wire meaning, so raising it anywhere below the edge is e
 Programmer errors are not in this tree. They are assertions, and they crash into one 500.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -45,6 +45,7 @@ class GatewayError(Exception):
         details: Mapping[str, Any] | None = None,
         retry_after_s: float | None = None,
         should_retry: bool | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         assert hasattr(type(self), "status"), "raise a leaf: it carries the meaning"
         super().__init__(message)
@@ -57,6 +58,8 @@ class GatewayError(Exception):
         self.retry_after_s = retry_after_s
         self.should_retry = self.retryable if should_retry is None else should_retry
         """False is sent as `x-should-retry: false`, so that SDKs neither repeat nor sleep."""
+        self.headers = headers
+        """More headers of the answer: `anthropic-ratelimit-*` where a rate refused, `allow` where a method did."""
 
     retryable: ClassVar[bool]
 

@@ -98,7 +98,12 @@ class Limits:
         buckets = {name: self._bucket(meters, name, limit, now_ms) for name, limit in limits.items() if limit}
         for name, bucket in buckets.items():
             if (wait_s := bucket.wait_s(taken[name])) > 0:
-                raise RateLimited(_sentence(name, bucket, taken[name], wait_s), code=name, retry_after_s=wait_s)
+                raise RateLimited(
+                    _sentence(name, bucket, taken[name], wait_s),
+                    code=name,
+                    retry_after_s=wait_s,
+                    headers=self.headers(key, now_ms),
+                )
         for name, bucket in buckets.items():
             bucket.level -= taken[name]
         meters.active += 1

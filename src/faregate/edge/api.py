@@ -25,6 +25,8 @@ from faregate.edge.forms import milliseconds
 from faregate.edge.views import PriceView
 from faregate.proxy import entry, free
 from faregate.proxy.port import Gateway
+from faregate.proxy.ride import CLIENT_CLOSED
+from faregate.proxy.verdict import CallerGone
 
 PAGE_MAX = 1_000
 PAGE = 20
@@ -57,10 +59,9 @@ class Api:
             self._route("/readyz", self.ready, "GET"),
             self._route("/metrics", self.metrics, "GET"),
         ]
-        return Starlette(
-            routes=routes,
-            exception_handlers={HTTPException: self._not_here, GatewayError: self._refused, Exception: self._broken},
-        )
+        app = Starlette(routes=routes, exception_handlers={HTTPException: self._not_here, Exception: self._broken})
+        app.router.redirect_slashes = False  # A redirect would be the one answer that is no JSON of ours.
+        return app
 
     async def quote(self, caller: AsgiCaller, _: Request) -> dict[str, Any]:
         return await free.quote(self._gate, caller)
@@ -122,7 +123,7 @@ class Api:
         page = await self._gate.records.usage(
             key.wallet_id,
             key_id=key.id,
-            model=query.get("model"),
+            model=self._model_id(query.get("model")),
             since_ms=_time("since", query.get("since")),
             until_ms=_time("until", query.get("until")),
             before=query.get("after_id"),
@@ -172,6 +173,11 @@ class Api:
     async def metrics(self, _: AsgiCaller, __: Request) -> Response:
         return Response(self._metrics(), media_type=self._metrics_type)
 
+    def _model_id(self, name: str | None) -> str | None:
+        """Receipts name a model by its id, whatever alias it was asked for by."""
+        model = self._gate.catalog.find(name) if name is not None else None
+        return model.id if model is not None else name
+
     def _route(self, path: str, endpoint: Endpoint, method: str) -> Route:
         async def respond(request: Request) -> Response:
             caller = self._caller(request)
@@ -179,6 +185,8 @@ class Api:
                 value = await endpoint(caller, request)
             except GatewayError as error:
                 return _rendered(error, caller.request_id)
+            except CallerGone:
+                return Response(status_code=CLIENT_CLOSED)  # Nobody reads it.
             if isinstance(value, Response):
                 return value
             headers = {"request-id": caller.request_id}
@@ -191,19 +199,13 @@ class Api:
 
     async def _not_here(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        request_id = self._gate.new_id("req_")
         path = request.url.path[:200]
+        refusal: GatewayError = NotFound(f"There is nothing at {path}.")
         if error.status_code == 405:
-            refusal: GatewayError = MethodNotAllowed(f"{path} does not take {request.method}.")
-        else:
-            refusal = NotFound(f"There is nothing at {path}.")
-        response = _rendered(refusal, request_id)
-        response.headers.update(error.headers or {})
-        return response
-
-    async def _refused(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, GatewayError)
-        return _rendered(error, self._gate.new_id("req_"))
+            allowed = (error.headers or {}).get("Allow", "")
+            message = f"{path} takes {allowed}, not {request.method[:20]}."
+            refusal = MethodNotAllowed(message, headers=[(b"allow", allowed.encode())])
+        return _rendered(refusal, self._gate.new_id("req_"))
 
     async def _broken(self, request: Request, error: Exception) -> Response:
         request_id = self._gate.new_id("req_")

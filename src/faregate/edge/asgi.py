@@ -24,7 +24,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CLOSE: Final = (b"connection", b"close")
-"""Sent where a body was not read to its end: what is left of it is not the next request."""
+"""Sent where a body never came to its end. A body that is refused for what it is gets no such header: closing on bytes
+that are still coming resets the connection, and the client would read that instead of our answer. The server throws
+away what is left of it."""
 
 
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +109,7 @@ class AsgiCaller:
                 return await self._whole_body()
         except TimeoutError:
             seconds = self._intake.body_timeout_s
-            raise BodyTimeout(f"The request's body did not arrive within {seconds:g} s.") from None
+            raise BodyTimeout(f"The request's body did not arrive within {seconds:g} s.", headers=[CLOSE]) from None
 
     async def _whole_body(self) -> bytes:
         pieces, size = [], 0
@@ -168,8 +170,6 @@ class AsgiCaller:
             return
         self._over = True
         status, headers, body = render(error, self.request_id)
-        if isinstance(error, BodyTimeout | BodyTooLarge | UnsupportedMedia):
-            headers.append(CLOSE)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -184,7 +184,9 @@ def client_address(
     address = str(client[0]) if client else ""
     if not trusted or b"x-forwarded-for" not in headers:
         return address
-    hops = [hop.strip() for hop in headers[b"x-forwarded-for"].decode("latin-1").split(",")]
+    # A proxy may add a line of its own where another would append: together they are one list.
+    lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    hops = [hop.strip() for hop in ",".join(lines).split(",")]
     while hops and _is_in(address, trusted):
         address = hops.pop()
     return address
@@ -195,4 +197,6 @@ def _is_in(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IP
         ip = ipaddress.ip_address(address)
     except ValueError:
         return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped  # What a listener on `::` calls an IPv4 peer.
     return any(ip in network for network in networks)

@@ -24,6 +24,7 @@ def render(error: GatewayError, request_id: str) -> tuple[int, list[tuple[bytes,
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"request-id", request_id.encode("latin-1")),
+        *error.headers,
     ]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % whole_seconds(error.retry_after_s)))

@@ -8,7 +8,7 @@ from faregate.core.access import Key
 from faregate.core.admission import admit
 from faregate.core.catalog import Model
 from faregate.core.errors import NotReady
-from faregate.core.ledger import affordable
+from faregate.core.ledger import Wallet, affordable
 from faregate.core.money import show_credits
 from faregate.core.quote import media_tokens_max, text_bytes
 from faregate.proxy import entry
@@ -23,16 +23,19 @@ async def quote(gate: Gateway, caller: Caller) -> dict[str, Any]:
     key, document, model = await _asked(gate, caller)
     fare = appraise(gate, key, document, model, caller)
     quoted, command = fare.quote, fare.reservation(gate, caller)
-    available = await _available(gate, key)
-    tokens = affordable(command, available)
+    wallet, caps = await _funds(gate, key)
+    tokens = affordable(command, min([wallet.available - wallet.floor, *caps.values()]))
     ceiling, estimated = quoted.fit(quoted.max_tokens if tokens is None else tokens)
+    held = 0 if tokens is None else ceiling
+    quota = {"quota_remaining_credits": show_credits(caps["quota"] - held)} if "quota" in caps else {}
     return {
         "type": "quote",
         "model": model.id,
         "credits_max": show_credits(ceiling),
         "credits_estimated": show_credits(estimated),
         "credits_input": show_credits(quoted.input_estimated),
-        "credits_remaining": show_credits(available - (ceiling if tokens is not None else 0)),
+        "credits_remaining": show_credits(wallet.available - held),
+        **quota,
         "max_tokens_effective": 0 if tokens is None else tokens,
         "price_version": quoted.price.id,
         "affordable": tokens is not None,
@@ -78,10 +81,9 @@ async def _asked(gate: Gateway, caller: Caller) -> tuple[Key, dict[str, Any], Mo
     return key, document, entry.find_model(gate, key, document)
 
 
-async def _available(gate: Gateway, key: Key) -> int:
-    """What this key can spend now: the least of its wallet and its own caps."""
+async def _funds(gate: Gateway, key: Key) -> tuple[Wallet, dict[str, int]]:
+    """The wallet that this key spends, and what is left of each of its own caps."""
     wallet = await gate.records.wallet(key.wallet_id)
     if wallet is None:
         raise NotReady("The wallet of this key cannot be read.", code="database_unavailable")
-    left = await gate.records.spent(key, gate.now_ms())
-    return min([wallet.available - wallet.floor, *left.values()])
+    return wallet, await gate.records.spent(key, gate.now_ms())
