@@ -6,78 +6,115 @@ Method: read every source file as text and as a syntax tree. Import rules are im
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "src" / "faregate"
+ROOT: Final = Path(__file__).parents[1]
+PACKAGE: Final = ROOT / "src" / "faregate"
+SOURCES: Final = sorted(PACKAGE.rglob("*.py"))
+EVERYTHING: Final = sorted(path for folder in ("src", "tests", "bench") for path in (ROOT / folder).rglob("*.py"))
 
-SOURCES = sorted(PACKAGE.rglob("*.py"))
-EVERYTHING = sorted(path for folder in ("src", "tests", "bench") for path in (ROOT / folder).rglob("*.py"))
+LINES_MAX: Final = 300
+FUNCTION_LINES_MAX: Final = 70
 
-LINES_MAX = 300
-FUNCTION_LINES_MAX = 70
-
-MONEY = [PACKAGE / "core" / f"{name}.py" for name in ("money", "pricing", "ledger", "quote")]
-MONEY += sorted(path for path in (PACKAGE / "store").rglob("*.py") if path.name != "committer.py")
+COUNTS_NO_MONEY: Final = ("committer.py",)
 """The committer carries commands without reading an amount in them, and its waits are seconds."""
 
-UNMIRRORED = {
-    "__init__.py": "it only names what a package is",
+MONEY: Final = [
+    *(PACKAGE / "core" / f"{name}.py" for name in ("money", "pricing", "ledger", "quote")),
+    *(path for path in sorted((PACKAGE / "store").rglob("*.py")) if path.name not in COUNTS_NO_MONEY),
+]
+
+UNMIRRORED: Final = {
+    "__init__.py": "it only names what a package is; cli's has tests/test_cli.py",
     "__main__.py": "it is one call, and tests/test_cli.py makes it",
     "port.py": "it declares protocols; what carries them out is tested",
 }
 
+Broken = Iterator[tuple[str, str]]
+"""Where a rule is broken, and how."""
 
-def label(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+
+def hold(broken: Iterable[tuple[str, str]], reason: str) -> None:
+    found = [f"  {where}: {how}" for where, how in broken]
+    if found:
+        pytest.fail("\n".join([f"{reason}:", *found]), pytrace=False)
+
+
+def label(path: Path, node: ast.AST | None = None) -> str:
+    place = str(path.relative_to(ROOT))
+    return place if node is None else f"{place}:{getattr(node, 'lineno', 0)}"
 
 
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=str(path))
 
 
-def strings(path: Path) -> Iterator[tuple[int, str]]:
+def strings(path: Path) -> Iterator[ast.Constant]:
     """String constants that the program uses; what only documents is left out."""
     module = tree(path)
     documents = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
     for node in ast.walk(module):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
-            yield node.lineno, node.value
+            yield node
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=label)
-def test_a_file_fits_in_a_head(path: Path) -> None:
-    lines = len(path.read_text().splitlines())
+def test_a_file_fits_in_a_head() -> None:
+    sizes = [(path, len(path.read_text().splitlines())) for path in EVERYTHING]
 
-    assert lines <= LINES_MAX, f"{label(path)} has {lines} lines; split it where a name appears ({LINES_MAX} at most)"
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=label)
-def test_a_function_fits_on_a_screen(path: Path) -> None:
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert lines <= FUNCTION_LINES_MAX, (
-                f"{label(path)}:{node.lineno} {node.name} has {lines} lines; give a part of it a name"
-            )
+    hold(
+        ((label(path), f"{lines} lines") for path, lines in sizes if lines > LINES_MAX),
+        f"a file has at most {LINES_MAX} lines; split it where a name appears",
+    )
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=label)
-def test_a_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(tree(path)), f"{label(path)} has no docstring: say what it is for, its one rule, its shape"
+def test_a_function_fits_on_a_screen() -> None:
+    def broken() -> Broken:
+        for path in SOURCES:
+            for node in ast.walk(tree(path)):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                    if lines > FUNCTION_LINES_MAX:
+                        yield label(path, node), f"{node.name} has {lines} lines"
+
+    hold(broken(), f"a function has at most {FUNCTION_LINES_MAX} lines; give a part of it a name")
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=label)
-def test_a_module_has_its_test(path: Path) -> None:
-    if path.name in UNMIRRORED:
-        return
-    folder = path.relative_to(PACKAGE).parent
-    mirror = ROOT / "tests" / folder / f"test_{path.stem}.py"
+def test_a_module_says_what_it_is_for() -> None:
+    hold(
+        ((label(path), "no docstring") for path in EVERYTHING if not ast.get_docstring(tree(path))),
+        "a module begins with what it is for, its one rule, and its shape",
+    )
 
-    assert mirror.exists(), f"{label(path)} needs {label(mirror)}: what is not tested under its own name is not found"
+
+def test_a_module_has_its_test() -> None:
+    def broken() -> Broken:
+        for path in SOURCES:
+            mirror = ROOT / "tests" / path.relative_to(PACKAGE).parent / f"test_{path.stem}.py"
+            if path.name not in UNMIRRORED and not mirror.exists():
+                yield label(path), f"no {label(mirror)}"
+
+    hold(broken(), "a module is tested under its own name, or its test is not found when it is needed")
+
+
+def test_money_never_meets_a_float() -> None:
+    def broken() -> Broken:
+        for path in MONEY:
+            module = tree(path)
+            waits = set(seconds(module))
+            for node in ast.walk(module):
+                if isinstance(node, ast.Constant) and isinstance(node.value, float) and node not in waits:
+                    yield label(path, node), f"the literal {node.value}"
+                name = getattr(node, "id", None) or getattr(node, "attr", None)
+                if name in ("float", "Decimal", "Fraction"):
+                    yield label(path, node), f"the name {name}"
+                if divides(node):
+                    yield label(path, node), "a division by /; use // and say which way it rounds"
+
+    hold(broken(), "money is a whole number of nanodollars, and a float loses some of them")
 
 
 def seconds(module: ast.Module) -> Iterator[ast.AST]:
@@ -87,75 +124,78 @@ def seconds(module: ast.Module) -> Iterator[ast.AST]:
             yield from ast.walk(node)
 
 
-def joins_paths(node: ast.BinOp | ast.AugAssign) -> bool:
+def divides(node: ast.AST) -> bool:
+    """Whether it divides numbers: with a text on its right, `/` joins paths."""
+    if not isinstance(node, ast.BinOp | ast.AugAssign) or not isinstance(node.op, ast.Div):
+        return False
     right = node.right if isinstance(node, ast.BinOp) else node.value
-    return isinstance(right, ast.JoinedStr) or (isinstance(right, ast.Constant) and isinstance(right.value, str))
+    return not isinstance(right, ast.JoinedStr) and not isinstance(getattr(right, "value", None), str)
 
 
-@pytest.mark.parametrize("path", MONEY, ids=label)
-def test_money_never_meets_a_float(path: Path) -> None:
-    reason = "money is a whole number of nanodollars, and a float loses some of them"
-    module = tree(path)
-    waits = set(seconds(module))
-    for node in ast.walk(module):
-        where = f"{label(path)}:{getattr(node, 'lineno', 0)}"
-        if isinstance(node, ast.Constant) and node not in waits:
-            assert not isinstance(node.value, float), f"{where} has a float literal: {reason}"
-        if isinstance(node, ast.Name | ast.Attribute):
-            name = node.id if isinstance(node, ast.Name) else node.attr
-            assert name not in ("float", "Decimal", "Fraction"), f"{where} says {name}: {reason}"
-        if isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div) and not joins_paths(node):
-            raise AssertionError(f"{where} divides to a float: {reason}; use // and say which way it rounds")
+def test_the_lower_floors_never_wait() -> None:
+    lower = [path for path in SOURCES if path.relative_to(PACKAGE).parts[0] in ("wire", "core")]
+    waits = ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith
 
-
-@pytest.mark.parametrize(
-    "path", [path for path in SOURCES if path.relative_to(PACKAGE).parts[0] in ("wire", "core")], ids=label
-)
-def test_the_lower_floors_never_wait(path: Path) -> None:
-    for node in ast.walk(tree(path)):
-        assert not isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith), (
-            f"{label(path)}:{node.lineno} waits: wire and core are pure, so that a simulation can own time"
-        )
-
-
-SQL = re.compile(r"\b(SELECT\s.+\sFROM|INSERT\s+INTO|UPDATE\s.+\sSET|DELETE\s+FROM|CREATE\s+TABLE|PRAGMA)\s", re.DOTALL)
-
-
-@pytest.mark.parametrize("path", [p for p in SOURCES if "store" not in p.relative_to(PACKAGE).parts], ids=label)
-def test_sql_is_spoken_in_the_store_alone(path: Path) -> None:
-    for line, text in strings(path):
-        assert not SQL.search(text), f"{label(path)}:{line} has SQL: the check must be part of the write, in store/"
-
-
-def model_names() -> set[str]:
-    catalog = tomllib.loads((PACKAGE / "core" / "models.toml").read_text())
-    models = catalog["models"] if isinstance(catalog.get("models"), dict) else catalog
-    names = {name for name in models if name.startswith("claude-")}
-    return names | {alias for name in names for alias in models[name].get("aliases", ())}
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=label)
-def test_a_model_is_named_in_the_catalog_alone(path: Path) -> None:
-    names = model_names()
-    assert len(names) >= 3
-    for line, text in strings(path):
-        named = [name for name in names if name in text]
-        assert not named, f"{label(path)}:{line} names {named}: what is true of a model is said in core/models.toml"
-
-
-@pytest.mark.parametrize("path", EVERYTHING, ids=label)
-def test_nothing_is_left_for_later(path: Path) -> None:
-    marks = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")))
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        assert not marks.search(line), f"{label(path)}:{number} leaves something undone: do it, or file an issue"
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=label)
-def test_lock_files_name_no_index_and_pin_every_hash(path: Path) -> None:
-    text = path.read_text()
-    assert not re.search(r"://|--(extra-)?index-url|--find-links|--trusted-host", text), (
-        f"{label(path)} names where packages come from: that is the business of whoever installs"
+    assert len(lower) > 10
+    hold(
+        ((label(path, node), "waits") for path in lower for node in ast.walk(tree(path)) if isinstance(node, waits)),
+        "wire and core are pure, so that a simulation can own time",
     )
-    pins = re.findall(r"^([\w.\[\]-]+)==", text, re.MULTILINE)
-    hashed = re.findall(r"^([\w.\[\]-]+)==[^\n]*\\\n\s+--hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
-    assert pins and pins == hashed, f"{label(path)} has a package without a hash: run `make lock`"
+
+
+SQL: Final = re.compile(
+    r"\b(SELECT\s.+\sFROM|INSERT\s+INTO|UPDATE\s.+\sSET|DELETE\s+FROM|CREATE\s+TABLE|PRAGMA)\s", re.DOTALL
+)
+
+
+def test_sql_is_spoken_in_the_store_alone() -> None:
+    others = [path for path in SOURCES if path.relative_to(PACKAGE).parts[0] != "store"]
+
+    hold(
+        ((label(path, text), "SQL") for path in others for text in strings(path) if SQL.search(str(text.value))),
+        "a check that is not part of the write is a race, so whoever checks and writes is the store",
+    )
+
+
+def test_a_model_is_named_in_the_catalog_alone() -> None:
+    models = tomllib.loads((PACKAGE / "core" / "models.toml").read_text())["models"]
+    names = {name for model, entry in models.items() for name in (model, *entry.get("aliases", ()))}
+    assert len(names) > 3
+
+    def broken() -> Broken:
+        for path in SOURCES:
+            for text in strings(path):
+                for name in names:
+                    if name in str(text.value):
+                        yield label(path, text), name
+
+    hold(broken(), "what is true of a model is said in core/models.toml and nowhere else")
+
+
+def test_nothing_is_left_for_later() -> None:
+    marks = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")))
+
+    def broken() -> Broken:
+        for path in EVERYTHING:
+            for number, line in enumerate(path.read_text().splitlines(), start=1):
+                if marks.search(line):
+                    yield f"{label(path)}:{number}", line.strip()
+
+    hold(broken(), "what is undone is done now, or filed as an issue")
+
+
+def test_lock_files_name_no_index_and_pin_every_hash() -> None:
+    locks = sorted((ROOT / "requirements").glob("*.txt"))
+    assert len(locks) == 3
+
+    def broken() -> Broken:
+        for path in locks:
+            text = path.read_text()
+            for line in re.findall(r"^.*(?:://|index-url|--find-links|--trusted-host).*$", text, re.MULTILINE):
+                yield label(path), line
+            pins = re.findall(r"^([\w.\[\]-]+)==", text, re.MULTILINE)
+            hashed = re.findall(r"^([\w.\[\]-]+)==[^\n]*\\\n\s+--hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
+            if not pins or pins != hashed:
+                yield label(path), f"without a hash: {set(pins) - set(hashed)}"
+
+    hold(broken(), "where packages come from is for whoever installs to say, and what they are is in their hashes")
