@@ -11,15 +11,12 @@ there is one. A good attempt is never followed by another. When the envelope giv
 
 import asyncio
 import itertools
+import math
 from typing import Any, Final
 
 import msgspec
 
-from faregate.core.errors import (
-    GatewayError,
-    NotReady,
-    Refused,
-)
+from faregate.core.errors import GatewayError, NotReady, Refused
 from faregate.core.meter import Meter, Progress
 from faregate.core.routing import may_retry, wait_ms
 from faregate.core.stream import Stream
@@ -95,13 +92,17 @@ class Attempts:
             raise NotReady("No upstream is configured for this model.")
         loop = asyncio.get_running_loop()
         began = loop.time()
+        welcome_at: dict[str, float] = {}
         for number in itertools.count(1):
             upstream = self._gate.upstreams[names[(number - 1) % len(names)]]
             try:
                 reply = await self._attempt(upstream)
             except Failed as failed:
-                pause_ms = self._pause_ms(failed, number, moves_on=len(names) > 1)
-                elapsed_ms = int((loop.time() - began) * 1_000)
+                now = loop.time()
+                if failed.asked_ms is not None:
+                    welcome_at[upstream.name] = now + failed.asked_ms / 1_000
+                pause_ms = self._pause_ms(number, now, welcome_at.get(names[number % len(names)]))
+                elapsed_ms = int((now - began) * 1_000)
                 again = failed.again and may_retry(self._gate.retry, number, elapsed_ms=elapsed_ms, wait_ms=pause_ms)
                 self.made.append(Attempt(upstream.name, failed.status, failed.word, pause_ms if again else 0))
                 if not again:
@@ -112,8 +113,9 @@ class Attempts:
                 return reply
         raise AssertionError("the envelope is bounded")
 
-    def _pause_ms(self, failed: Failed, number: int, *, moves_on: bool) -> int:
-        asked_ms = None if moves_on else failed.asked_ms
+    def _pause_ms(self, number: int, now: float, welcome_at: float | None) -> int:
+        """The wait before the next attempt, which heeds what the upstream that it goes to has asked for."""
+        asked_ms = None if welcome_at is None else max(0, math.ceil((welcome_at - now) * 1_000))
         return wait_ms(self._gate.retry, number, asked_ms=asked_ms, chance=self._gate.chance())
 
     def _give_up(self, failed: Failed) -> GatewayError:
