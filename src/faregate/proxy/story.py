@@ -111,8 +111,9 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
     except CallerGone:
         outcome, loss = Outcome.CLIENT_GONE, Loss.ABANDON
         raise
-    except GatewayError:
-        outcome = Outcome.UPSTREAM_ERROR
+    except GatewayError as error:
+        # What the ledger does not take is ours: an operator who reads "upstream_error" would look in the wrong place.
+        outcome = Outcome.GATEWAY_ERROR if isinstance(error, Internal | NotReady) else Outcome.UPSTREAM_ERROR
         raise
     except Exception:
         outcome = Outcome.GATEWAY_ERROR
