@@ -88,15 +88,15 @@ class HandUpstream:
 
 @contextlib.asynccontextmanager
 async def by_hand(
-    folder: Path, *, toml: str = "", environ: dict[str, str] | None = None
+    folder: Path, *, entry: str = "", toml: str = "", environ: dict[str, str] | None = None
 ) -> AsyncIterator[tuple[Gate, HandUpstream]]:
-    """A whole gateway whose one route leads to an upstream played by hand."""
+    """A whole gateway whose one route leads to an upstream played by hand; `entry` is more of its settings."""
     upstream = HandUpstream()
     server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
     upstream.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     route = (
         f'[[upstreams]]\nname = "hand"\nkind = "anthropic"\nbase_url = "{upstream.base_url}"\n'
-        'api_key_env = "HAND_KEY"\n'
+        f'api_key_env = "HAND_KEY"\n{entry}'
         f'[[routes]]\nmodel = "{MODEL}"\nupstreams = ["hand"]\naliases = ["my-own-name"]\n'
     )
     try:

@@ -59,10 +59,14 @@ class Rider:
         """Read until these bytes have come; give everything up to and with them."""
         async with asyncio.timeout(PATIENCE_S):
             while mark not in self.seen:
-                data = await self._reader.read(65_536)
-                assert data, f"the connection ended before {mark!r}: {self.seen!r}"
-                self.seen += data
+                await self.more()
         return self.seen[: self.seen.index(mark) + len(mark)]
+
+    async def more(self) -> None:
+        """Read what comes next; there must be something."""
+        data = await asyncio.wait_for(self._reader.read(65_536), PATIENCE_S)
+        assert data, f"the connection ended here: {self.seen!r}"
+        self.seen += data
 
     async def whole(self) -> bytes:
         """Read a chunked answer to its end."""
