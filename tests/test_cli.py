@@ -55,11 +55,12 @@ def test_an_unwritable_folder_is_exit_code_2_and_nothing_is_changed(tmp_path: Pa
     assert (tmp_path / "home").read_text() == "a file, not a folder"
 
 
-def test_a_reader_who_goes_away_is_no_crash(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [["catalog", "show"], ["catalog", "show", "--json"]])
+def test_a_reader_who_goes_away_is_no_crash(tmp_path: Path, command: list[str]) -> None:
     program = (
         "import os, sys\n"
         "read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
-        "from faregate.cli import main; main(['catalog', 'show'])"
+        f"from faregate.cli import main; main({command!r})"
     )
     ended = run(tmp_path, sys.executable, "-c", program)
 

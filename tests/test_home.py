@@ -3,10 +3,10 @@
 Method: real folders.
 """
 
-import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -91,10 +91,16 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
         prepare(settings_in(tmp_path / "file" / "home"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir(mode=0o500)
+def test_a_folder_that_cannot_be_written_is_one_clear_line() -> None:
+    program = (
+        "import os, sys, pathlib; from faregate.home import prepare; from faregate.settings import load;"
+        "home = pathlib.Path(sys.argv[1]); settings = load({'FAREGATE_HOME': str(home)}, folder=home);"
+        "home.chmod(0o500);"
+        # Nothing is forbidden to root, so there this is tried as nobody.
+        "os.geteuid() or os.chown(home, 65534, -1) or os.setuid(65534);"
+        "prepare(settings)"
+    )
+    with tempfile.TemporaryDirectory() as home:
+        ended = subprocess.run([sys.executable, "-c", program, home], capture_output=True, text=True, check=False)
 
-    with pytest.raises(SettingsError, match=r"home: cannot be written: Permission denied"):
-        prepare(settings_in(home))
+    assert f"SettingsError: {home}: cannot be written: Permission denied" in ended.stderr

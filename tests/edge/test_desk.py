@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from faregate.core.access import well_formed
+from faregate.core.errors import InvalidRequest
 from faregate.core.ledger import OPERATOR_ACCOUNTS, Basis, Outcome, Reserve, Settle
 from faregate.core.money import Nanos
 from faregate.wire.usage import Usage
@@ -284,3 +286,15 @@ async def test_a_receipt_shows_credits_and_the_books_stay_clean(at: Admin) -> No
     assert (accounts["revenue"], accounts["crash_loss"]) == ("12", "0")
     audit = await at.get("/audit")
     assert audit["clean"] is True and len(audit["findings"]) > 5
+
+
+async def test_from_now_on_is_not_in_the_past_however_long_the_way_to_the_store(at: Admin) -> None:
+    now = at.clock()
+    version = at.store.prices.versions()[0]
+    late = msgspec.structs.replace(version, id="late", valid_from_ms=now)
+    at.clock.now_ms += 900
+
+    assert await at.store.office.price_add(late) == late
+    at.clock.now_ms += 5_000
+    with pytest.raises(InvalidRequest, match="cannot begin in the past"):
+        await at.store.office.price_add(msgspec.structs.replace(version, id="later", valid_from_ms=now + 1))

@@ -18,6 +18,10 @@ _CLASHING: Final = f"SELECT {_COLUMNS} FROM price WHERE id = ? OR (model = ? AND
 _INSERT: Final = f"INSERT INTO price({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 
 
+NOW_MS: Final = 1_000
+"""How long ago is still now: whoever asks for "from now on" has read the clock a moment before we do."""
+
+
 class Prices:
     """Implements port.Prices, and Office.price_add."""
 
@@ -63,7 +67,7 @@ def _add(connection: sqlite3.Connection, command: tuple[PriceVersion, int]) -> l
     version, now_ms = command
     clashing = _clashing(connection, version)
     if clashing is None:
-        if version.valid_from_ms < now_ms:
+        if version.valid_from_ms < now_ms - NOW_MS:
             raise InvalidRequest("valid_from: a price version cannot begin in the past; calls were billed without it.")
         connection.execute(_INSERT, msgspec.structs.astuple(version))
     elif clashing != version:
