@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from faregate.home import PEPPER_BYTES, pepper, prepare
+from faregate.home import PEPPER_BYTES, _write_once, pepper, prepare
 from faregate.settings import Settings, SettingsError, load
 
 
@@ -104,3 +104,13 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line() -> None:
         ended = subprocess.run([sys.executable, "-c", program, home], capture_output=True, text=True, check=False)
 
     assert f"SettingsError: {home}: cannot be written: Permission denied" in ended.stderr
+
+
+def test_a_pepper_that_is_there_is_never_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "pepper"
+    _write_once(file)
+    first = file.read_bytes()
+    _write_once(file)
+
+    assert file.read_bytes() == first
+    assert [left.name for left in tmp_path.iterdir()] == ["pepper"]
