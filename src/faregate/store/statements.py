@@ -69,7 +69,7 @@ FROM hold WHERE wallet_id = ? AND charge_id = ? AND account_id <> wallet_id
 
 READ_OPEN: Final = """
 SELECT wallet_id, id, key_id, estimated FROM charge
-WHERE settled_at IS NULL AND NOT (node = ? AND incarnation = ?) ORDER BY wallet_id, id LIMIT ?
+WHERE settled_at IS NULL AND NOT (node = ? AND incarnation = ?) ORDER BY node, incarnation, wallet_id, id LIMIT ?
 """
 
 ORPHAN: Final = """
