@@ -48,7 +48,7 @@ class Local:
         self._transport = transport
         self._model_file = model_file
         self._log = log
-        self._process = ModelProcess(sizes=sizes or Sizes(), log=log)
+        self.process = ModelProcess(sizes=sizes or Sizes(), log=log)
         self._secret = secrets.token_bytes(32)
         self._tolls: collections.OrderedDict[str, Toll] = collections.OrderedDict()
 
@@ -56,7 +56,7 @@ class Local:
         """Check the weights, run the model, wait until it is ready. Raises ModelFailure with a way out."""
         self._log.info("the offline model is loading: a small model for trying and testing, not Claude")
         model = await asyncio.to_thread(find_model, self._model_file)
-        await self._process.start(model)
+        await self.process.start(model)
         try:
             await self._toll(self._ready(), "the first")
         except Exception:
@@ -65,16 +65,10 @@ class Local:
         self._log.info("the offline model is ready; it answers for every model of the catalog", file=model.name)
 
     async def stop(self) -> None:
-        await self._process.stop()
+        await self.process.stop()
 
     def healthy(self) -> bool:
-        return self._process.running is not None
-
-    @property
-    def process_id(self) -> int | None:
-        """Of the model's process, while it is ready."""
-        running = self._process.running
-        return None if running is None else running.process.pid
+        return self.process.running is not None
 
     async def send(self, ask: Ask) -> Answer:
         planned = plan(ask.document)
@@ -162,7 +156,7 @@ class Local:
         return await self._transport.send(running.origin, head, msgspec.json.encode(body), first_byte_s=FIRST_BYTE_S)
 
     def _ready(self) -> Running:
-        running = self._process.running
+        running = self.process.running
         if running is None:
             raise Fault(FaultKind.CONNECT, "the offline model is not running; it is being started again")
         return running

@@ -12,6 +12,7 @@ What it says goes nowhere but into the last lines that an error quotes.
 import asyncio
 import collections
 import os
+import re
 import secrets
 import sys
 import time
@@ -33,12 +34,21 @@ BACKOFF_S_FIRST: Final = 0.25
 BACKOFF_S_MAX: Final = 30.0
 STEADY_S: Final = 60.0
 """Up for this long, and the next restart does not wait for the sake of earlier ones."""
-LAST_LINES: Final = 6
+LAST_LINES: Final = 12
+QUOTED_LINES: Final = 2
 LINE_CHARS_MAX: Final = 300
 _PIPE_BYTES: Final = 16_384
 
-_MEMORY_SIGNS: Final = ("alloc", "memory", "Resource temporarily unavailable", "std::system_error", "llama_context")
+_MEMORY_SIGNS: Final = (
+    "insufficient memory",
+    "failed to allocate",
+    "bad_alloc",
+    "MemoryError",
+    "Resource temporarily unavailable",
+)
 _KILLED: Final = -9
+_STAMP: Final = re.compile(r"^[\d.]+ [A-Z] ")
+"""The library's time and level."""
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,9 +120,8 @@ class ModelProcess:
             self.running = None
             if time.monotonic() - running.since >= STEADY_S:
                 backoff_s = BACKOFF_S_FIRST
-            self._log.warning(
-                "the offline model ended and is started again", exit=code, wait_s=backoff_s, said=self._said()
-            )
+            said = " | ".join([*self._last][-QUOTED_LINES:])
+            self._log.warning("the offline model ended and is started again", exit=code, wait_s=backoff_s, said=said)
             while self.running is None:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
@@ -172,7 +181,7 @@ class ModelProcess:
             self._last.append(rest[:LINE_CHARS_MAX])
 
     def _why(self, code: int) -> str:
-        said = self._said()
+        said = "\n".join(self._last)
         if code == _KILLED or any(sign in said for sign in _MEMORY_SIGNS):
             return (
                 f"the offline model found not enough memory (it needs about 1 GiB free; its limit is"
@@ -180,11 +189,10 @@ class ModelProcess:
             )
         return f"the offline model ended with {code} before it was ready{self._quoted()}"
 
-    def _said(self) -> str:
-        return " | ".join(self._last)
-
     def _quoted(self) -> str:
-        return f"; its last words: {said}" if (said := self._said()) else ""
+        """Of lines that are about one failure the first say why."""
+        lines = [_STAMP.sub("", line) for line in [*self._last][:QUOTED_LINES]]
+        return f"; it said: {' | '.join(lines)}" if lines else ""
 
 
 async def _end(process: asyncio.subprocess.Process, listen: asyncio.Task[None]) -> None:

@@ -31,7 +31,11 @@ def main() -> None:
     settings = json.loads(sys.stdin.readline())
     die_with_parent(settings["parent"])
     limit_memory(settings["memory_mib_max"])
-    server = serve(settings)
+    try:
+        server = serve(settings)
+    except RuntimeError:
+        # The library has said what is wrong in lines of its own, and they are better than a traceback.
+        sys.exit(1)
     print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
     wait_for_end(sys.stdin)
     # Not sys.exit: the server's threads are inside the model and would be waited for.

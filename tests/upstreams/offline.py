@@ -1,0 +1,60 @@
+"""What tests that run the offline model share: the model, calls that get the same answer each time, and its slots."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import msgspec
+import structlog
+
+from faregate.upstreams.local import Local
+from faregate.upstreams.local_process import Sizes
+from faregate.upstreams.port import Ask
+from faregate.upstreams.transport import Transport
+from tests.upstreams.asking import ask, whole
+
+FRESH = itertools.count()
+STORY = "The gate stood at the end of a long road, and nobody in the town could say who had built it. " * 12
+
+
+@asynccontextmanager
+async def running(model_file: str | None = None, sizes: Sizes | None = None) -> AsyncIterator[Local]:
+    transport = Transport()
+    made = Local(name="local", transport=transport, model_file=model_file, log=structlog.get_logger(), sizes=sizes)
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
+        await transport.aclose()
+
+
+def asked(wallet: str | None = None, *, say: str = "What is the capital of France?", **more: Any) -> Ask:
+    """A deterministic call, of a wallet that nobody has used yet unless it is named."""
+    document = {"temperature": 0, "max_tokens": 40, "messages": [{"role": "user", "content": say}], **more}
+    return msgspec.structs.replace(ask(**document), wallet_id=wallet or f"wallet {next(FRESH)}")
+
+
+async def plain(local: Local, call: Ask) -> dict[str, Any]:
+    answer = await local.send(call)
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    message: dict[str, Any] = msgspec.json.decode(await whole(answer))
+    return message
+
+
+async def slots_at_work(local: Local) -> int:
+    """How many calls the model is at, by its own word."""
+    running = local.process.running
+    assert running is not None
+    async with httpx2.AsyncClient(headers={"x-api-key": running.key}, timeout=60) as client:
+        slots = (await client.get(f"http://{running.origin.authority}/slots")).json()
+    return sum(slot["is_processing"] for slot in slots)
+
+
+async def idle(local: Local) -> None:
+    async with asyncio.timeout(10):
+        while await slots_at_work(local):  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(0.02)

@@ -1,0 +1,93 @@
+"""The offline model under an answer that is given up, a process that dies, and a file of the operator's own.
+
+Method: the real model; what it is at is read from its own list of slots.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from faregate.core.errors import InvalidRequest
+from faregate.upstreams.local import Local
+from faregate.upstreams.local_process import Sizes
+from faregate.upstreams.local_weights import ModelFailure, find_model
+from faregate.upstreams.port import Fault, FaultKind
+from tests.upstreams.asking import until, whole
+from tests.upstreams.offline import STORY, asked, idle, plain, running, slots_at_work
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def local() -> AsyncIterator[Local]:
+    async with running() as made:
+        yield made
+
+
+@pytest.mark.parametrize("say", ["Tell me a very long story.", STORY * 15])
+async def test_a_hang_up_ends_the_work_in_the_model_whether_it_reads_or_writes(local: Local, say: str) -> None:
+    answer = await local.send(asked(say=say, stream=True, max_tokens=4_000))
+    assert (await answer.read()).startswith(b"event: message_start")
+    assert await slots_at_work(local) == 1
+
+    answer.cancel()
+
+    await idle(local)
+    with pytest.raises(Fault) as fault:
+        await whole(answer)
+    assert fault.value.kind is FaultKind.CANCELLED
+    answer.cancel()
+
+
+async def test_a_plain_call_that_is_given_up_ends_the_work_in_the_model(local: Local) -> None:
+    call = asyncio.create_task(local.send(asked(say="Tell me a very long story.", max_tokens=4_000)))
+    async with asyncio.timeout(60):
+        while not await slots_at_work(local):  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(0.02)
+
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await idle(local)
+
+
+async def test_a_model_that_is_killed_is_a_fault_until_it_is_back_and_then_it_answers(local: Local) -> None:
+    answer = await local.send(asked(say="Tell me a very long story.", stream=True, max_tokens=4_000))
+    first = local.process.running
+    assert first is not None
+
+    os.kill(first.process.pid, signal.SIGKILL)
+
+    with pytest.raises(Fault) as broken:
+        await whole(answer)
+    assert broken.value.kind is FaultKind.RESET
+    await until(lambda: local.process.running is not first, 60)
+    assert not local.healthy()
+    with pytest.raises(Fault) as away:
+        await local.send(asked())
+    assert away.value.kind is FaultKind.CONNECT
+    await until(local.healthy, 60)
+    assert "Paris" in (await plain(local, asked()))["content"][0]["text"]
+
+
+async def test_an_operators_own_file_is_run_and_a_bad_one_is_said_at_the_start(tmp_path: Path) -> None:
+    own = tmp_path / "own.gguf"
+    own.symlink_to(find_model(None))
+    small = Sizes(slots=1, slot_tokens=256, batch_threads=1, cache_mib=16, http_threads=8)
+
+    async with running(str(own), small) as made:
+        message = await plain(made, asked(say="Count from 1 to 1000, each number on its own line.", max_tokens=2_000))
+        with pytest.raises(InvalidRequest, match=r"prompt is too long: \d+ tokens > 238 maximum"):
+            await made.send(asked(say="gate " * 300))
+    with pytest.raises(ModelFailure, match=r"model_file: .*none\.gguf"):
+        async with running(str(tmp_path / "none.gguf")):
+            pass
+
+    assert message["stop_reason"] == "model_context_window_exceeded"
+    assert 100 < message["usage"]["output_tokens"] < 256
