@@ -1,10 +1,12 @@
 """The one HTTP client against a real server on loopback, on both event loops: every fault by its kind, and no leak."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
 
+from faregate.upstreams.connection import Connection
 from faregate.upstreams.pool import Limits
 from faregate.upstreams.port import Fault, FaultKind
 from faregate.upstreams.reply import Reply, Timeouts
@@ -302,6 +304,23 @@ async def test_a_close_ends_a_connection_attempt_too() -> None:
         assert caught.value.kind is FaultKind.CANCELLED
         mute.close()
         await mute.wait_closed()
+
+
+async def test_a_closed_connection_is_freed_without_the_garbage_collector() -> None:
+    def alive() -> int:
+        return sum(isinstance(thing, Connection) for thing in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        async with Pair() as pair:
+            await asyncio.gather(*(pair.post() for _ in range(5)))
+            assert alive() == before + 5
+            pair.server.drop()
+            await until(lambda: pair.server.open_connections == 0 and alive() == before)
+    finally:
+        gc.enable()
 
 
 async def test_an_answer_before_the_request_was_taken_is_read_and_its_connection_is_not_kept() -> None:

@@ -38,7 +38,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_barren_bytes", "_complete", "_dirty", "_fields", "_framed", "_head_bytes", "_interim", "_keep", "_loop",
-        "_owner", "_parser", "_reply", "_source", "_transport", "_violation", "idle_since", "reused",
+        "_owner", "_parser", "_pieces", "_reply", "_source", "_transport", "_violation", "idle_since", "on_body",
+        "reused",
     )  # fmt: skip
 
     _violation: str | None
@@ -53,6 +54,9 @@ class Connection(asyncio.Protocol):
         self._source = source
         self._transport: asyncio.Transport | None = None
         self._reply: Reply | None = None
+        self._pieces: list[bytes] = []
+        # The parser calls the list itself for each piece of body: in a burst of events that is most of the work.
+        self.on_body = self._pieces.append
         self._parser = httptools.HttpResponseParser(self)
         self._expect_head()
 
@@ -118,6 +122,8 @@ class Connection(asyncio.Protocol):
             self._dirty = True
             if not self._complete:
                 self._violation = self._violation or f"answered with what is not HTTP/1.1: {error}"
+        if self._pieces:
+            self._hand_over(reply)
         if self._violation is not None:
             self.fail(FaultKind.PROTOCOL, f"{self._source} {self._violation}")
         elif self._complete:
@@ -133,6 +139,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._conclude(exc)
         self._transport = None
+        # The parser holds our methods: without this, every connection ever closed waits for the garbage collector.
+        del self._parser, self.on_body
         self._owner.lost(self)
 
     def _conclude(self, exc: Exception | None) -> None:
@@ -213,16 +221,22 @@ class Connection(asyncio.Protocol):
             self._framed = coding is not None or "content-length" in fields or status in (204, 304)
             self._reply.take_head(status, fields)
 
-    def on_body(self, body: bytes) -> None:
-        self._barren_bytes = 0
-        if self._reply is not None and self._violation is None and not self._complete:
-            self._reply.take_body(body)
-
     def on_message_complete(self) -> None:
         if self._interim:
             self._interim = False
             self._fields = {}
             return
         if not self._complete:
+            if self._pieces and self._reply is not None:
+                self._hand_over(self._reply)
             self._complete = True
             self._keep = self._parser.should_keep_alive()
+
+    def _hand_over(self, reply: Reply) -> None:
+        """Give the reader the body that came in this read of the socket, as one piece."""
+        pieces = self._pieces
+        # Body without a head that was taken, or after the end, is nobody's.
+        if reply.status and not self._complete:
+            self._barren_bytes = 0
+            reply.take_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        pieces.clear()
