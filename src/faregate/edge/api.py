@@ -227,7 +227,7 @@ def _rendered(error: GatewayError, request_id: str) -> Response:
 def _limit(text: str | None) -> int:
     if text is None:
         return PAGE
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= PAGE_MAX:
+    if len(text) > 4 or not text.isascii() or not text.isdigit() or not 1 <= int(text) <= PAGE_MAX:
         raise InvalidRequest(f"limit: Input should be a whole number from 1 to {PAGE_MAX}")
     return int(text)
 
