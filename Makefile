@@ -23,8 +23,9 @@ help:  ## list what can be made
 
 setup: $(VENV)/.package $(VENV)/.model  ## install the gateway into .venv
 
+# Whoever types this reads it, through a pipe too; `faregate serve` elsewhere logs JSON where nobody is at a terminal.
 run: setup  ## start the gateway on 127.0.0.1:8080 (ARGS="--port 9000" passes flags on)
-	@exec $(BIN)/faregate serve $(ARGS)
+	@FAREGATE_LOG_FORMAT="$${FAREGATE_LOG_FORMAT:-human}" exec $(BIN)/faregate serve $(ARGS)
 
 test: setup $(VENV)/.dev  ## set up and pass the tests (ARGS="-k words" chooses among them)
 	@$(BIN)/python -m pytest $(ARGS)
