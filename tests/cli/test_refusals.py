@@ -11,6 +11,7 @@ from faregate.core.errors import NotFound
 from faregate.edge.listen import Busy
 from faregate.settings import SettingsError
 from faregate.store.sqlite import StoreRefused
+from faregate.upstreams.local_weights import ModelFailure
 
 ONE = Problem("own.toml", "m", "limits", "is below 1")
 TWO = Problem("own.toml", "m", "prices", "are missing")
@@ -24,6 +25,7 @@ TWO = Problem("own.toml", "m", "prices", "are missing")
         (SettingsError("f.toml, line 1: x"), 2, "f.toml, line 1: x"),
         (StoreRefused("The database\nis newer."), 2, "The database is newer."),
         (Busy("server.port: busy"), 2, "server.port: busy"),
+        (ModelFailure("the offline model ended\nwith 1"), 2, "the offline model ended with 1"),
         (CatalogError([ONE]), 2, str(ONE)),
         (CatalogError([ONE, TWO]), 2, f"{ONE} (and 1 more: `faregate catalog check` lists them)"),
     ],
