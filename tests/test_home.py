@@ -87,8 +87,16 @@ def test_a_damaged_pepper_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(SettingsError, match=r"file/home: cannot be made: Not a directory"):
+    with pytest.raises(SettingsError, match=r"file/home: cannot be made: Not a directory; .* set FAREGATE_HOME"):
         prepare(settings_in(tmp_path / "file" / "home"))
+
+
+def test_the_databases_folder_is_named_by_its_own_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    environ = {"FAREGATE_HOME": str(tmp_path / "home"), "FAREGATE_DATABASE_URL": f"sqlite:///{tmp_path}/file/x.db"}
+
+    with pytest.raises(SettingsError, match=r"file: cannot be made: .* set FAREGATE_DATABASE_URL"):
+        prepare(load(environ, folder=tmp_path))
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line() -> None:

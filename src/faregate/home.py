@@ -21,13 +21,14 @@ PEPPER_BYTES: Final = 32
 
 def prepare(settings: Settings) -> None:
     """Make the folders that a gateway writes to. Raises SettingsError when one cannot be written."""
-    for folder in (settings.home, settings.database.parent):
+    for folder, setting in ((settings.home, "FAREGATE_HOME"), (settings.database.parent, "FAREGATE_DATABASE_URL")):
+        way_out = f"make it writable for this user, or set {setting} to a place that is"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise _refused(folder, f"cannot be made: {error.strerror}") from None
+            raise _refused(folder, f"cannot be made: {error.strerror}; {way_out}") from None
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise _refused(folder, "cannot be written: Permission denied")
+            raise _refused(folder, f"cannot be written: Permission denied; {way_out}")
 
 
 def pepper(settings: Settings) -> bytes:

@@ -23,8 +23,12 @@ def test_a_port_of_the_systems_choice_is_listened_on() -> None:
 def test_a_busy_port_names_itself_and_the_way_out() -> None:
     with listen("127.0.0.1", 0, setting="server") as first:
         port = first.getsockname()[1]
-        with pytest.raises(Busy, match=rf"^server\.port: 127\.0\.0\.1:{port} is in use .* FAREGATE_SERVER_PORT$"):
+        with pytest.raises(
+            Busy, match=rf"^server\.port: 127\.0\.0\.1:{port} is in use .* with --port or FAREGATE_SERVER_PORT$"
+        ):
             listen("127.0.0.1", port, setting="server")
+        with pytest.raises(Busy, match=r"^admin\.port: .* with FAREGATE_ADMIN_PORT$"):
+            listen("127.0.0.1", port, setting="admin")
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no.such.host.invalid", "\x00", "x" * 300])

@@ -64,9 +64,10 @@ def listen_for_owner(path: Path) -> socket.socket:
 def _sentence(error: OSError, host: str, port: int, setting: str) -> str:
     match error.errno:
         case errno.EADDRINUSE:
+            flag = "--port or " if setting == "server" else ""
             return (
                 f"{setting}.port: {host}:{port} is in use by another process: stop it, or choose another port with "
-                f"FAREGATE_{setting.upper()}_PORT"
+                f"{flag}FAREGATE_{setting.upper()}_PORT"
             )
         case errno.EACCES:
             return f"{setting}.port: {port} may not be listened on by this user: choose a port above 1023"
