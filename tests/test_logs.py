@@ -57,6 +57,14 @@ def test_a_refusal_says_its_code_and_no_credits() -> None:
     assert human_line(REFUSED) == "402 -  insufficient_credits  total 0 ms  req_2"
 
 
+def test_an_outcome_that_says_the_same_as_the_code_is_said_once() -> None:
+    def line(outcome: Outcome) -> str:
+        return human_line(msgspec.structs.replace(BROKEN, outcome=outcome))
+
+    assert line(Outcome.UPSTREAM_ERROR) == "502 claude-x  upstream_error  total 5 ms  msg_3"
+    assert line(Outcome.CLIENT_GONE) == "502 claude-x  upstream_error  client_gone  total 5 ms  msg_3"
+
+
 def test_cached_tokens_and_a_hang_up_are_told() -> None:
     record = CallRecord(
         request_id="req_1",

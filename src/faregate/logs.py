@@ -75,7 +75,7 @@ def human_line(record: CallRecord) -> str:
         parts.append(f"in {usage.input_total}{cached} out {usage.output}")
     if record.held:
         parts.append(f"{show_credits(record.charged)} credits")
-    if record.outcome is not None and record.outcome != "ok":
+    if record.outcome not in (None, "ok", record.error_code):
         parts.append(str(record.outcome))
     if record.first_event_ms is not None:
         parts.append(f"first {record.first_event_ms:.0f} ms")
