@@ -4,6 +4,7 @@ The key is shown once, as every key is. Starting again says when that was, and h
 """
 
 import secrets
+import shlex
 from typing import Final, TextIO
 
 from faregate.core.access import PREFIX
@@ -23,7 +24,8 @@ async def welcome(at: Desk, settings: Settings, *, base_url: str, model: str, ou
     lines = ["", f"Faregate is at  {base_url}", f"  data          {settings.home}"]
     for upstream in settings.upstreams:
         lines.append(f"  upstream      {upstream.name}{_OFFLINE if upstream.kind == 'local' else ''}")
-    if not await at.office.wallets():
+    wallets = await at.office.wallets()
+    if not wallets:
         key = await _first_key(at)
         lines += [
             f"  wallet        {DEMO}: {int(DEMO_CREDITS):,} credits",
@@ -32,7 +34,7 @@ async def welcome(at: Desk, settings: Settings, *, base_url: str, model: str, ou
         ]
     else:
         key = "$FAREGATE_KEY"
-        lines += await _shown_before(at)
+        lines += await _shown_before(at, [wallet.name for wallet in wallets])
     lines += ["", *_curl(base_url, key, model), "", "Ctrl-C ends it. One line for each request follows.", ""]
     out.write("\n".join(lines) + "\n")
     out.flush()
@@ -46,14 +48,16 @@ async def _first_key(at: Desk) -> str:
     return (await desk.key_create(at, Asked(form=forms.NewKey(wallet=DEMO, name=DEMO)))).key
 
 
-async def _shown_before(at: Desk) -> list[str]:
-    """Say of the demo key that it was shown, or nothing where the operator has done without it."""
-    another = f"                another: faregate key create --wallet {DEMO}"
-    for key in await at.office.keys(None):
+async def _shown_before(at: Desk, wallets: list[str]) -> list[str]:
+    """Say when the demo key was shown, and how to get another: none is ever shown again."""
+    wallet = DEMO if DEMO in wallets else wallets[0]
+    create = f"faregate key create --wallet {shlex.quote(wallet)}"
+    for key in await at.office.keys(wallet) if wallet == DEMO else ():
         if key.name == DEMO and key.revoked_at_ms is None:
             when = moment(key.created_at_ms).strftime("%Y-%m-%d %H:%M UTC")
-            return [f"  key           {PREFIX}{key.id}_… was shown at the first start, {when}", another]
-    return []
+            shown = f"{PREFIX}{key.id}_… was shown at the first start, {when}"
+            return [f"  key           {shown}", f"                another: {create}"]
+    return [f"  key           a new one: {create}"]
 
 
 def _curl(base_url: str, key: str, model: str) -> list[str]:
@@ -61,6 +65,6 @@ def _curl(base_url: str, key: str, model: str) -> list[str]:
     body += '"messages": [{"role": "user", "content": "Say hello in five words."}]}'
     return [
         f"curl -iN {base_url}/v1/messages \\",
-        f"  -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' -H 'content-type: application/json' \\",
+        f"  -H \"x-api-key: {key}\" -H 'anthropic-version: 2023-06-01' -H 'content-type: application/json' \\",
         f"  -d '{body}'",
     ]
