@@ -54,6 +54,10 @@ KEEP_ALIVE_S: Final = 75
 """Longer than the idle connections of the SDKs' pools, so that it is the client who closes."""
 
 
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # it is read, not bound
+"""A listener on every address is shown by the one that works on this machine: nobody can call 0.0.0.0."""
+
+
 class Observer:
     """Telemetry, and a log line for what should not happen."""
 
@@ -95,9 +99,7 @@ async def serve(settings: Settings, *, out: TextIO | None = None) -> int:
                 with _until_signalled(servers):
                     serving = asyncio.gather(*(server.serve() for server in servers))
                     model = running.gate.catalog.models()[0].id
-                    await welcome(
-                        running.desk, settings, base_url=base_url(public), model=model, out=out or sys.stdout
-                    )
+                    await welcome(running.desk, settings, base_url=base_url(public), model=model, out=out or sys.stdout)
                     await serving
             finally:
                 settings.socket.unlink(missing_ok=True)
@@ -123,9 +125,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Running]:
     pepper = home.pepper(settings)
     telemetry = Telemetry(set_up_logging(settings.log.format, settings.log.level))
     async with (
-        Store.open(
-            settings.database, pepper=pepper, prices=catalog.prices(), observe=telemetry.committed
-        ) as store,
+        Store.open(settings.database, pepper=pepper, prices=catalog.prices(), observe=telemetry.committed) as store,
         running_upstreams(settings) as upstreams,
     ):
         gate = _gateway(settings, catalog, store, telemetry, upstreams)
@@ -192,7 +192,9 @@ def _gateway(
         records=store.records,
         catalog=catalog,
         upstreams=upstreams,
-        routes=Routes(list(upstreams), {_id(catalog, route.model) or route.model: route.upstreams for route in settings.routes}),
+        routes=Routes(
+            list(upstreams), {_id(catalog, route.model) or route.model: route.upstreams for route in settings.routes}
+        ),
         retry=routing.Retry(attempts_max=settings.retry.attempts_max, budget_ms=int(settings.retry.budget_s * 1_000)),
         limits=Limits(),
         estimator=Estimator(),
@@ -225,6 +227,7 @@ def _id(catalog: Catalog, name: str) -> str | None:
 def base_url(listener: socket.socket) -> str:
     """Where callers reach a listener, as their SDKs want it: without /v1."""
     host, port = listener.getsockname()[:2]
+    host = _LOOPBACK.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
