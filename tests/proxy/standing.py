@@ -1,0 +1,112 @@
+"""What the tests of the story share: a caller as the door makes one, and an upstream's answer that needs no socket.
+
+The rule: the classes are the shipped ones. Only what stands outside of the program is played here: the server that
+calls an ASGI application, and the connection below a reply.
+"""
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+import msgspec
+
+from faregate.edge.asgi import AsgiCaller, Intake
+from faregate.proxy.record import CallRecord
+from faregate.upstreams.reply import Reply, Timeouts
+from tests.gateway import ASK, Gate
+
+
+class Server:
+    """The server's side of one ASGI request: what it is sent, and when it says that the client has gone."""
+
+    def __init__(self, body: Any = ASK, *, address: str = "127.0.0.1", **headers: str) -> None:
+        self._body = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        self._asked = False
+        self._gone = asyncio.Event()
+        self.sent: list[MutableMapping[str, Any]] = []
+        named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "headers": named, "client": (address, 1)}
+        self.caller = AsgiCaller(scope, self._receive, self._send, Intake(), "req_1")
+
+    async def hang_up(self) -> None:
+        """The client has gone, and the caller has heard of it."""
+        heard = asyncio.Event()
+        self.caller.on_gone(heard.set)
+        self._gone.set()
+        await heard.wait()
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.sent[1:])
+
+    async def _receive(self) -> MutableMapping[str, Any]:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        self.sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._gone.set()  # An answer that is complete is told to the application as a disconnect is.
+
+
+class Line:
+    """The connection below a reply."""
+
+    def __init__(self) -> None:
+        self.hung_up = False
+
+    def hang_up(self) -> None:
+        self.hung_up = True
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+def answer(
+    status: int = 200, *pieces: bytes, whole: bool = True, headers: dict[str, str] | None = None
+) -> tuple[Reply, Line]:
+    """An upstream's answer, of which so much has come."""
+    line = Line()
+    reply = Reply(asyncio.get_running_loop(), line, "test", Timeouts(), 60)
+    reply.take_head(status, headers or {})
+    for piece in pieces:
+        reply.take_body(piece)
+    if whole:
+        reply.end()
+    return reply, line
+
+
+class Watcher:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.holds: list[int] = []
+        self.records: list[CallRecord] = []
+        self.troubles: list[str] = []
+
+    def reserved(self, held: int) -> None:
+        self.holds.append(held)
+
+    def finished(self, record: CallRecord) -> None:
+        self.records.append(record)
+
+    def trouble(self, request_id: str, what: str, error: BaseException | None) -> None:
+        self.troubles.append(what)
+
+
+def watched(gate: Gate) -> tuple[Any, Watcher]:
+    """The wired gateway, with an observer that remembers."""
+    watcher = Watcher()
+    return msgspec.structs.replace(gate.running.gate, observer=watcher), watcher

@@ -1,0 +1,156 @@
+"""A hold ends once, by money or without, and what is told to the ledger is carried out whatever becomes of the task.
+
+Method: a real ledger on a file, holds taken and ended in every order, and the audit after each.
+"""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from faregate.core.errors import NotReady, PaymentRequired
+from faregate.core.ledger import Basis, Loss, Outcome, Reserve, State
+from faregate.core.meter import Reading
+from faregate.core.money import Nanos
+from faregate.proxy.hold import Hold, take
+from faregate.wire.usage import Usage
+from tests.contract.riders import loss
+from tests.gateway import MODEL, Gate, running
+from tests.proxy.standing import Watcher, watched
+
+READING = Reading(usage=Usage(input=10, output=3), basis=Basis.UPSTREAM)
+COST = 10 * 1_000 + 3 * 5_000
+OPENING = 1_000_000_000
+
+
+async def reserve(gate: Gate, key: str, *, max_tokens: int = 100, charge_id: str = "msg_1") -> Reserve:
+    found = await gate.running.gate.keys.find(key)
+    assert found is not None
+    return Reserve(
+        charge_id=charge_id, wallet_id=found.wallet_id, key_id=found.id, model=MODEL, price_id=gate.price().id,
+        body_sha256=bytes(32), idempotency_key=None, input_ceiling=Nanos(50_000), output_price=gate.price().output,
+        max_tokens=max_tokens, min_tokens=max_tokens, estimated=Nanos(30_000), at_ms=gate.running.gate.now_ms(),
+    )  # fmt: skip
+
+
+async def taken(gate: Gate, key: str) -> tuple[Hold, Watcher]:
+    wired, watcher = watched(gate)
+    return await take(wired, await reserve(gate, key), gate.price()), watcher
+
+
+async def test_a_hold_is_the_ceiling_and_is_told_to_the_observer(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        hold, watcher = await taken(gate, await gate.key())
+
+        assert (hold.held, hold.max_tokens, hold.outcome) == (550_000, 100, None)
+        assert hold.available == OPENING - 550_000
+        assert watcher.holds == [550_000]
+        assert await gate.books() == (OPENING, 550_000)
+
+
+async def test_settling_bills_the_reading_and_frees_the_rest(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        key = await gate.key()
+        hold, _ = await taken(gate, key)
+        await hold.settle(Outcome.OK, READING, upstream="fake", attempts=2, lost=[Usage(input=4)])
+        record = await gate.record(key, "msg_1")
+
+        assert (hold.charged, hold.outcome, hold.reading) == (COST, Outcome.OK, READING)
+        assert (record.charged, record.usage, record.attempts) == (COST, READING.usage, 2)
+        assert await loss(gate, "error_loss") == 4_000, "a failed attempt's usage is the operator's"
+        assert await gate.books() == (OPENING - COST, 0)
+
+
+async def test_what_is_above_the_hold_is_shortfall(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        key = await gate.key()
+        hold, _ = await taken(gate, key)
+        reading = Reading(usage=Usage(input=10, output=1_000), basis=Basis.UPSTREAM)
+        await hold.settle(Outcome.OK, reading, upstream="fake", attempts=1)
+        record = await gate.record(key, "msg_1")
+
+        assert (record.charged, record.shortfall) == (550_000, 5_010_000 - 550_000)
+        assert await gate.books() == (OPENING - 550_000, 0)
+
+
+async def test_releasing_bills_nothing_and_names_the_loss(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        key = await gate.key()
+        hold, _ = await taken(gate, key)
+        await hold.release(
+            Outcome.CLIENT_GONE, loss=Loss.ABANDON, loss_amount=Nanos(7), reading=READING, lost=[Usage(input=1)]
+        )
+        record = await gate.record(key, "msg_1")
+
+        assert (record.state, record.charged, record.outcome) == (State.RELEASED, 0, Outcome.CLIENT_GONE)
+        assert await loss(gate, "abandon_loss") == 7 + COST + 1_000
+        assert await gate.books() == (OPENING, 0)
+
+
+async def test_whichever_comes_first_counts(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        key = await gate.key()
+        hold, _ = await taken(gate, key)
+        await hold.settle(Outcome.OK, READING, upstream="fake", attempts=1)
+        await hold.settle(Outcome.OK, READING, upstream="fake", attempts=1)
+        await hold.release(Outcome.SHUTDOWN)
+
+        assert (await gate.record(key, "msg_1")).state is State.SETTLED
+        assert await gate.books() == (OPENING - COST, 0)
+
+
+async def test_a_settle_whose_task_is_cancelled_is_carried_out_and_the_release_behind_it_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as gate:
+        key = await gate.key()
+        hold, _ = await taken(gate, key)
+        settling = asyncio.create_task(hold.settle(Outcome.OK, READING, upstream="fake", attempts=1))
+        await asyncio.sleep(0)
+        settling.cancel()
+        await asyncio.gather(settling, return_exceptions=True)
+        assert hold.outcome is None, "nobody was told"
+        await hold.release(Outcome.SHUTDOWN)
+
+        assert (await gate.record(key, "msg_1")).state is State.SETTLED
+        assert await gate.books() == (OPENING - COST, 0)
+
+
+async def test_a_reserve_whose_task_is_cancelled_leaves_nothing_held(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        key = await gate.key()
+        command = await reserve(gate, key)
+        taking = asyncio.create_task(take(gate.running.gate, command, gate.price()))
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        (receipt,) = await gate.settled(key)
+        assert taking.cancelled()
+        assert (receipt["state"], receipt["outcome"]) == ("released", "shutdown")
+        assert await gate.books() == (OPENING, 0)
+
+
+async def test_what_is_not_affordable_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        key = await gate.key(credits="100")
+        wired, watcher = watched(gate)
+        with pytest.raises(PaymentRequired):
+            await take(wired, await reserve(gate, key), gate.price())
+
+        assert watcher.holds == []
+        assert await gate.receipts(key) == []
+        assert await gate.books() == (100_000, 0)
+
+
+async def test_a_ledger_that_is_closed_takes_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        key = await gate.key()
+        hold, _ = await taken(gate, key)
+        later = await reserve(gate, key, charge_id="msg_2")
+        wired = gate.running.gate
+    with pytest.raises(NotReady):
+        await hold.settle(Outcome.OK, READING, upstream="fake", attempts=1)
+    with pytest.raises(NotReady):
+        await take(wired, later, hold._price)
+
+    assert hold.outcome is None
