@@ -9,14 +9,17 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx2
 import pytest
 import pytest_asyncio
+import structlog
 
 from faregate.core.errors import InvalidRequest
 from faregate.upstreams.local import Local
 from faregate.upstreams.local_process import Sizes
 from faregate.upstreams.local_weights import ModelFailure, find_model
 from faregate.upstreams.port import Fault, FaultKind
+from faregate.upstreams.transport import Transport
 from tests.upstreams.asking import until, whole
 from tests.upstreams.offline import STORY, asked, idle, plain, running, slots_at_work
 
@@ -91,3 +94,24 @@ async def test_an_operators_own_file_is_run_and_a_bad_one_is_said_at_the_start(t
 
     assert message["stop_reason"] == "model_context_window_exceeded"
     assert 100 < message["usage"]["output_tokens"] < 256
+
+
+async def test_who_has_not_its_key_is_refused_by_the_models_server(local: Local) -> None:
+    running_now = local.process.running
+    assert running_now is not None
+    async with httpx2.AsyncClient(timeout=60) as client:
+        for path in ("/completion", "/v1/messages", "/apply-template", "/tokenize"):
+            url = f"http://{running_now.origin.authority}{path}"
+            for headers in ({}, {"x-api-key": "guess"}):
+                assert (await client.post(url, json={}, headers=headers)).status_code == 401
+
+
+async def test_a_start_that_fails_after_the_process_is_up_leaves_none() -> None:
+    transport = Transport()
+    await transport.aclose()
+    made = Local(name="local", transport=transport, model_file=None, log=structlog.get_logger())
+
+    with pytest.raises(Fault):
+        await made.start()
+
+    assert made.process.running is None and made.process.starts == 1

@@ -67,6 +67,8 @@ async def test_it_is_ready_on_loopback_with_a_key_of_its_own_and_stops_within_a_
     running = process.running
     assert running is not None
     assert running.origin.host == "127.0.0.1" and len(running.key) >= 40
+    # Of a session of its own: Ctrl-C in our terminal is not for it.
+    assert os.getsid(running.process.pid) == running.process.pid
 
     began = time.monotonic()
     await process.stop()
@@ -156,6 +158,7 @@ async def test_a_start_that_is_given_up_leaves_no_process(process: ModelProcess)
 
     assert process.running is None
     assert not children()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_stopping_twice_or_before_a_start_is_nothing(process: ModelProcess) -> None:
