@@ -11,7 +11,7 @@
     - BodyTooLarge           413 request_too_large       request_too_large
     - UnsupportedMedia       415 invalid_request_error   request_body_encoding_unsupported
     - Unsupported            422 invalid_request_error   unsupported_parameter | idempotency_mismatch
-    - Conflict               409 conflict_error          idempotency_done
+    - Conflict               409 conflict_error          idempotency_done | conflict
   + Unavailable              time may mend it; the SDKs may ask again
     - BodyTimeout            408 timeout_error           body_timeout
     - InFlight               409 conflict_error          idempotency_in_flight
