@@ -1,11 +1,14 @@
 """Connections are shared last in, first out, are never more than their bound, and whoever waits is served in turn."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from faregate.upstreams.pool import Limits
+from faregate.upstreams.connection import Connection
+from faregate.upstreams.origin import Origin
+from faregate.upstreams.pool import Limits, Pool
 from faregate.upstreams.port import Fault, FaultKind
 from faregate.upstreams.reply import Reply, Timeouts
 from faregate.upstreams.script import End, Play, Script, events
@@ -131,6 +134,46 @@ async def test_a_fresh_connection_is_found_even_when_all_places_are_taken_by_idl
         assert pair.sizes == (2, 2)
         assert await pair.call()
         assert len(pair.server.log) == 4
+        assert pair.server.connections == 3, "the second try must not go through another connection of the same age"
+
+
+async def test_a_fresh_connection_takes_an_idle_ones_place_when_there_is_no_other() -> None:
+    async with Pair([events([b"x"], head_delay_ms=20)] * 2, connections_max=2, wait_s=60) as pair:
+        await asyncio.gather(pair.call(), pair.call())
+        pool = next(iter(pair.transport._pools.values()))
+        assert (pool.size, pool.idle) == (2, 2)
+        fresh = await pool.take_fresh()
+        assert not fresh.reused
+        assert pool.size <= 2
+
+
+async def test_a_close_comes_back_only_when_no_socket_is_left() -> None:
+    async with Pair() as pair:
+        await pair.call()
+        pool = next(iter(pair.transport._pools.values()))
+        await pool.aclose()
+        assert pool.size == 0
+
+
+async def test_an_idle_connection_that_is_closing_is_passed_over() -> None:
+    async with Pair(race_s=0) as pair:
+        await pair.call()
+        pool = next(iter(pair.transport._pools.values()))
+        pool._idle[-1].hang_up()
+        assert pool.idle == 1, "its loss has not been told yet"
+        assert await pair.call()
+        assert pair.server.connections == 2
+
+
+async def test_a_connection_that_was_gone_before_it_was_used_is_a_connect_fault() -> None:
+    async def stillborn(origin: Origin, make: Callable[[], Connection]) -> Connection:
+        return make()
+
+    pool = Pool(asyncio.get_running_loop(), Origin("http", "h", 80), stillborn, Limits(), 5.0)
+    with pytest.raises(Fault, match="as soon as it was open") as caught:
+        await pool.take()
+    assert caught.value.kind is FaultKind.CONNECT
+    assert pool.size == 0
 
 
 async def test_a_failed_attempt_gives_its_place_back() -> None:

@@ -64,6 +64,28 @@ def test_a_growing_conversation_reads_what_it_wrote_and_writes_only_what_is_new(
     assert second["input_tokens"] == 0
 
 
+def test_a_prefix_that_is_read_lives_on_though_the_mark_has_moved_past_it() -> None:
+    prefixes = Prefixes()
+    moving = {"cache_control": {"type": "ephemeral"}}
+    prefixes.usage(request(system_ttl=None, turns=2, **moving), 0.0)
+    prefixes.usage(request(system_ttl=None, turns=3, **moving), 200.0)
+    again = prefixes.usage(request(system_ttl=None, turns=2, **moving), 400.0)
+    assert again["cache_creation_input_tokens"] == 0
+    assert again["cache_read_input_tokens"] > 0
+
+
+def test_a_mark_that_moves_from_one_block_to_the_next_does_not_change_the_prefix() -> None:
+    prefixes = Prefixes()
+    mark = {"cache_control": {"type": "ephemeral"}}
+    first, second = {"type": "text", "text": LONG}, {"type": "text", "text": "more " * 20}
+
+    def usage(*blocks: dict[str, Any]) -> dict[str, Any]:
+        return prefixes.usage({"model": "m", "messages": [{"role": "user", "content": list(blocks)}]}, 0.0)
+
+    written = usage(first | mark)["cache_creation_input_tokens"]
+    assert usage(first, second | mark)["cache_read_input_tokens"] == written > 0
+
+
 def test_another_model_tool_or_system_prompt_reads_nothing() -> None:
     prefixes = Prefixes()
     prefixes.usage(request(), 0.0)

@@ -292,6 +292,49 @@ async def test_a_close_ends_everything_under_way_and_refuses_what_comes_after() 
         assert list(pair.transport.sizes().values()) == [(0, 0)]
 
 
+async def test_a_closed_transport_sends_nothing_to_any_origin_and_its_ticker_is_off() -> None:
+    async with Pair() as pair:
+        await pair.post()
+        timer = pair.transport._timer
+        assert timer is not None
+        await pair.transport.aclose()
+        assert list(pair.transport.sizes().values()) == [(0, 0)], "it came back before its sockets were closed"
+        assert timer.cancelled()
+        with pytest.raises(Fault) as caught:
+            await post(pair.transport, "http://another.invalid")
+        assert caught.value.kind is FaultKind.CANCELLED
+
+
+async def test_a_connection_whose_last_answer_is_still_unread_serves_the_next() -> None:
+    large = Play(frames=(b"x" * 400_000,))
+    async with Pair([large, None]) as pair:
+        unread = await pair.post()
+        await until(lambda: list(pair.transport.sizes().values()) == [(1, 1)])
+        assert await whole(await pair.post())
+        assert len(await whole(unread)) == 400_000
+        assert pair.server.connections == 1
+
+
+async def test_a_peer_that_leaves_while_the_request_is_still_being_sent_is_noticed_at_once() -> None:
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write_eof()
+        await finished.wait()
+        writer.close()
+
+    finished = asyncio.Event()
+    async with Pair() as pair:
+        server = await asyncio.start_server(leave, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with asyncio.timeout(20):
+            with pytest.raises(Fault) as caught:
+                await post(pair.transport, f"http://127.0.0.1:{port}", b"x" * 32 * 1024 * 1024)
+        assert caught.value.kind is FaultKind.RESET
+        finished.set()
+        server.close()
+        await server.wait_closed()
+
+
 async def test_a_close_ends_a_connection_attempt_too() -> None:
     async with Pair() as pair:
         mute = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)

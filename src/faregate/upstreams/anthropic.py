@@ -56,14 +56,13 @@ class Anthropic:
         self._origin, prefix = parse_base_url(base_url)
         self._path = f"{prefix}/v1/messages"
         self._key_header = ("x-api-key", api_key) if auth == "x-api-key" else ("authorization", f"Bearer {api_key}")
-        check_header(*self._key_header)
         if not api_key:
             raise ValueError("api_key: is empty")
         self._heads: dict[tuple[str, str, str | None], bytes] = {}
         self._recovery_s = recovery_s
         self._failures = 0
         self._failed_at = 0.0
-        # A prefix that cannot stand in a request is found now and not by the first caller.
+        # A key or prefix that cannot stand in a request is found now and not by the first caller.
         self._head(self._path, "2023-06-01", None)
 
     def __repr__(self) -> str:

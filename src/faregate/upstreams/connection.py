@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._dirty = True
+            # After the end it only means that more came than the answer: on_message_begin has seen that.
             if not self._complete:
                 self._violation = self._violation or f"answered with what is not HTTP/1.1: {error}"
         if self._pieces:

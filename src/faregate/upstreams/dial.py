@@ -100,23 +100,19 @@ async def _dial_through(
         raise Fault(FaultKind.CONNECT, f"cannot connect to the proxy {proxy.host}:{proxy.port}: {error}") from None
     try:
         await opened
-        if transport.is_closing():
-            raise Fault(
-                FaultKind.CONNECT, f"the proxy {proxy.host}:{proxy.port} closed the tunnel as soon as it was open"
-            )
+        _keep_alive(transport)
         connection = make()
         if context is None:
             transport.set_protocol(connection)
             connection.connection_made(transport)
             return connection
         secured = await loop.start_tls(transport, connection, context, server_hostname=origin.host)
-        if secured is None:  # start_tls gives none when the peer left within the handshake.
-            raise Fault(FaultKind.CONNECT, f"{origin.target} left within the TLS handshake")
-        connection.connection_made(secured)
+        # None when the peer left within the handshake: a connection that was never made is one the pool refuses.
+        if secured is not None:
+            connection.connection_made(secured)
     except BaseException:
         transport.abort()
         raise
-    _keep_alive(transport)
     return connection
 
 
