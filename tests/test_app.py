@@ -20,6 +20,7 @@ import pytest
 
 from faregate import app, settings
 from faregate.core.catalog import CatalogError
+from faregate.core.ledger import Outcome
 from faregate.edge.listen import Busy, listen
 from faregate.store.sqlite import StoreRefused
 from tests.gateway import ASK, running
@@ -96,6 +97,30 @@ async def test_a_call_under_way_ends_before_the_gateway_does(tmp_path: Path) -> 
         (wallet,) = await again.store.office.wallets()
         assert wallet.held == 0 and wallet.posted < 5_000_000_000
         assert not any(finding.count for finding in await again.store.office.audit())
+
+
+async def test_a_second_signal_does_not_wait_for_calls_and_they_cost_nothing(tmp_path: Path) -> None:
+    async with serving(told(tmp_path)) as (task, text):
+        url, key = where(text)
+        body = {**ASK, "stream": True, "metadata": {"user_id": "gap_ms=60000;frames=8"}}
+        async with (
+            httpx2.AsyncClient(base_url=url, trust_env=False, timeout=20) as client,
+            client.stream("POST", "/v1/messages", headers={"x-api-key": key}, json=body) as answer,
+        ):
+            assert answer.status_code == 200
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.05)
+            assert not task.done(), "the first signal lets the call go on"
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert await asyncio.wait_for(task, 10) == 0
+
+    async with app.gateway(told(tmp_path)) as again:
+        (wallet,) = await again.store.office.wallets()
+        assert (wallet.posted, wallet.held) == (5_000_000_000, 0)
+        page = await again.store.records.usage(
+            wallet.id, key_id=None, model=None, since_ms=None, until_ms=None, before=None, limit=5
+        )
+        assert [(receipt.outcome, receipt.charged) for receipt in page.receipts] == [(Outcome.SHUTDOWN, 0)]
 
 
 async def test_a_second_start_keeps_wallet_key_and_receipts(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from faregate.upstreams.port import Ask, Fault, FaultKind
 from faregate.upstreams.script import End, Play
 from faregate.upstreams.scripted import Scripted
 from faregate.upstreams.scripted_server import ScriptedServer
-from tests.upstreams.asking import open_sockets
+from tests.upstreams.asking import open_sockets, until
 
 ASK = Ask(
     document={},
@@ -94,6 +94,11 @@ async def test_an_anthropic_upstream_gets_its_key_its_header_and_its_deadlines(t
             with pytest.raises(Fault) as late:
                 await upstream.send(ASK)
             assert late.value.kind is FaultKind.TIMEOUT
+            answer = await upstream.send(ASK)
+            while await answer.read():
+                pass
+            assert server.open_connections == 1, "it is kept for the next call"
+        await until(lambda: server.open_connections == 0)
     finally:
         await server.stop()
 

@@ -83,12 +83,12 @@ async def test_the_second_start_keeps_the_wallet_and_says_when_the_key_was_shown
 
 async def test_an_operators_own_database_is_given_no_demo(tmp_path: Path) -> None:
     async with running(tmp_path) as gate:
-        await gate.key("customers")
+        await gate.key("our customers")
         text = await banner(gate, tmp_path)
 
-        assert [wallet.name for wallet in await gate.running.store.office.wallets()] == ["customers"]
+        assert [wallet.name for wallet in await gate.running.store.office.wallets()] == ["our customers"]
         assert "sk-fare-" not in text and "shown" not in text
-        assert "faregate key create --wallet customers" in text
+        assert "faregate key create --wallet 'our customers'" in text
 
 
 async def test_a_demo_wallet_whose_key_was_revoked_says_how_to_get_another(tmp_path: Path) -> None:

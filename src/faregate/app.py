@@ -30,6 +30,7 @@ from faregate.core.catalog import Catalog
 from faregate.core.estimate import Estimator
 from faregate.core.ids import CHANCE_BITS, ulid
 from faregate.core.limits import Limits
+from faregate.core.money import show_credits
 from faregate.core.routing import Routes
 from faregate.edge.admin import admin_app
 from faregate.edge.api import Api
@@ -49,6 +50,9 @@ from faregate.welcome import welcome
 
 DRAIN_S: Final = 60
 """How long calls under way may go on after the first signal; the rest are cancelled, free of charge."""
+
+_STOPPING: Final = "stopping when the calls under way have ended; a second Ctrl-C cuts them off, free of charge"
+_CUTTING: Final = "the calls under way are cut off, free of charge"
 
 KEEP_ALIVE_S: Final = 75
 """Longer than the idle connections of the SDKs' pools, so that it is the client who closes."""
@@ -96,7 +100,7 @@ async def serve(settings: Settings, *, out: TextIO | None = None) -> int:
             if admin is not None:
                 servers.append(Server(admin_app(running.desk, token=settings.admin_token), admin))
             try:
-                with _until_signalled(servers):
+                with _until_signalled(servers, running.door):
                     serving = asyncio.gather(*(server.serve() for server in servers))
                     model = running.gate.catalog.models()[0].id
                     await welcome(running.desk, settings, base_url=base_url(public), model=model, out=out or sys.stdout)
@@ -128,6 +132,12 @@ async def gateway(settings: Settings) -> AsyncIterator[Running]:
         Store.open(settings.database, pepper=pepper, prices=catalog.prices(), observe=telemetry.committed) as store,
         running_upstreams(settings) as upstreams,
     ):
+        if store.swept.charges:
+            structlog.get_logger().warning(
+                "the last gateway here ended without a word; what its calls had held was given back, free of charge",
+                calls=store.swept.charges,
+                crash_loss=show_credits(store.swept.lost),
+            )
         gate = _gateway(settings, catalog, store, telemetry, upstreams)
         door = _door(settings, gate, telemetry)
         yield Running(gate, door, _desk(store, catalog), store)
@@ -158,20 +168,38 @@ class Server(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         await super().serve(sockets=[self._listener])
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:
+            # uvicorn leaves them running, and the gateway would wait for each to tell the ledger how it ended.
+            for task in self.server_state.tasks:
+                task.cancel()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    def cut(self) -> None:
+        """Do not wait: cancel what is under way. Each call tells the ledger before it ends."""
+        self.force_exit = True
+        for task in self.server_state.tasks:
+            task.cancel()
+
 
 @contextlib.contextmanager
-def _until_signalled(servers: list[Server]) -> Iterator[None]:
-    """The first signal lets calls end; the second does not wait for them."""
+def _until_signalled(servers: list[Server], door: Door) -> Iterator[None]:
+    """The first signal lets calls end, and says so where there are any; the second cuts them off."""
     loop = asyncio.get_running_loop()
+    log = structlog.get_logger()
 
     def stop() -> None:
+        first = not any(server.should_exit for server in servers)
+        if door.open_calls:
+            log.info(_STOPPING if first else _CUTTING, calls=door.open_calls)
         for server in servers:
-            server.force_exit = server.should_exit
             server.should_exit = True
+            if not first:
+                server.cut()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)

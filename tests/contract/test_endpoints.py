@@ -6,6 +6,7 @@ Method: one running gateway, each endpoint over HTTP with and without a key.
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -42,7 +43,7 @@ async def gate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gate]:
 
 
 @pytest.mark.parametrize(("method", "path"), KEYED)
-async def test_what_needs_a_key_is_refused_without_one_and_with_a_false_one(gate: Gate, method: str, path: str) -> None:
+async def test_what_needs_a_key_is_brokewithout_one_and_with_a_false_one(gate: Gate, method: str, path: str) -> None:
     for headers in ({}, {"x-api-key": "sk-fare-nobody"}, {"authorization": "Basic dTpw"}, {"cookie": "x-api-key=k"}):
         answer = await gate.client.request(method, path, headers=headers, json=ask())
         refused(answer, 401, "authentication_error", "invalid_api_key")
@@ -125,7 +126,19 @@ async def test_a_quote_says_when_the_wallet_does_not_afford_the_call(gate: Gate)
     assert int(quote["credits_max"]) > 400
 
 
-async def test_a_quote_of_a_bad_request_is_refused_as_the_call_would_be(gate: Gate) -> None:
+@pytest.mark.parametrize("cap", ["quota", "spend_5h"])
+async def test_a_quote_knows_the_keys_own_caps(gate: Gate, cap: str) -> None:
+    little: dict[str, Any] = {cap: "3000"}
+    nothing: dict[str, Any] = {cap: "10"}
+    clamped = (await gate.post("/v1/messages/quote", await gate.key(**little), ask(max_tokens=8000))).json()
+    broke = (await gate.post("/v1/messages/quote", await gate.key(**nothing), ask())).json()
+
+    assert clamped["affordable"] and 256 <= clamped["max_tokens_effective"] < 8000
+    assert float(clamped["credits_max"]) <= 3000
+    assert (broke["affordable"], broke["max_tokens_effective"]) == (False, 0)
+
+
+async def test_a_quote_of_a_bad_request_is_brokeas_the_call_would_be(gate: Gate) -> None:
     answer = await gate.post("/v1/messages/quote", await gate.key(), ask(max_tokens=9000))
     refused(answer, 400, "invalid_request_error", "invalid_param")
 

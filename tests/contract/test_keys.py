@@ -91,6 +91,8 @@ async def test_a_key_comes_in_x_api_key_or_as_a_bearer_and_x_api_key_wins(gate: 
     assert await used(x_api_key=key) == await used(authorization=f"Bearer {key}") == id_of(key)
     assert await used(authorization=f"bearer {key}") == id_of(key)
     assert await used(x_api_key=key, authorization=f"Bearer {other}") == id_of(key)
+    for other_scheme in (f"Basic {key}", key, f"Bearer{key}"):
+        refused(await wallet(authorization=other_scheme), 401, "authentication_error", "invalid_api_key")
     refused(await wallet(x_api_key="false", authorization=f"Bearer {key}"), 401, "authentication_error",
             "invalid_api_key")  # fmt: skip
 
