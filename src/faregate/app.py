@@ -179,12 +179,6 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    def cut(self) -> None:
-        """Do not wait: cancel what is under way. Each call tells the ledger before it ends."""
-        self.force_exit = True
-        for task in self.server_state.tasks:
-            task.cancel()
-
 
 @contextlib.contextmanager
 def _until_signalled(servers: list[Server], door: Door) -> Iterator[None]:
@@ -197,9 +191,8 @@ def _until_signalled(servers: list[Server], door: Door) -> Iterator[None]:
         if door.open_calls:
             log.info(_STOPPING if first else _CUTTING, calls=door.open_calls)
         for server in servers:
+            server.force_exit = server.should_exit
             server.should_exit = True
-            if not first:
-                server.cut()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)

@@ -4,13 +4,14 @@ No framework and no middleware stands around the stream: a route match, a dictio
 """
 
 import asyncio
+import contextlib
 import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from faregate.core.errors import BodyTimeout, BodyTooLarge, GatewayError, UnsupportedMedia
+from faregate.core.errors import BodyTimeout, BodyTooLarge, GatewayError, NotReady, UnsupportedMedia
 from faregate.edge.errors import envelope, render
 from faregate.proxy.port import Gateway, Headers
 from faregate.proxy.story import serve
@@ -27,6 +28,9 @@ CLOSE: Final = (b"connection", b"close")
 """Sent where a body never came to its end. A body that is refused for what it is gets no such header: closing on bytes
 that are still coming resets the connection, and the client would read that instead of our answer. The server throws
 away what is left of it."""
+
+CUT_OFF_S: Final = 1.0
+"""For the last word to a caller whose call a stopping server has cancelled."""
 
 
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +49,8 @@ class Door:
         self._gate = gate
         self._intake = intake
         self._api = api
-        self._open_calls = 0
+        self.open_calls = 0
+        """Calls to /v1/messages that are under way."""
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -55,13 +60,17 @@ class Door:
             await send({"type": "websocket.close", "code": 1000})
             return
         if scope["path"] == "/v1/messages" and scope["method"] == "POST":
-            self._open_calls += 1
+            caller = AsgiCaller(scope, receive, send, self._intake, self._gate.new_id("req_"))
+            self.open_calls += 1
             self._quiet.clear()
             try:
-                await serve(self._gate, AsgiCaller(scope, receive, send, self._intake, self._gate.new_id("req_")))
+                await serve(self._gate, caller)
+            except asyncio.CancelledError:
+                # Only a server that waits no longer does this. By now the ledger knows; the caller is to know too.
+                await caller.cut_off()
             finally:
-                self._open_calls -= 1
-                if not self._open_calls:
+                self.open_calls -= 1
+                if not self.open_calls:
                     self._quiet.set()
         else:
             await self._api(scope, receive, send)
@@ -163,6 +172,12 @@ class AsgiCaller:
     async def end(self, data: bytes) -> None:
         self._over = True
         await self._send({"type": "http.response.body", "body": data})
+
+    async def cut_off(self) -> None:
+        """Say that the gateway stops; a caller who has stopped reading is not waited for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CUT_OFF_S):
+                await self.refuse(NotReady("The gateway is stopping. Ask again in a moment.", code="shutting_down"))
 
     async def refuse(self, error: GatewayError) -> None:
         if self._started:

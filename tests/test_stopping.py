@@ -1,0 +1,139 @@
+"""Whoever stops the gateway is told what it waits for, and need not wait; whoever finds it dead finds the books right.
+
+Method: `serve` in this process, calls that would go on for an hour, real signals; and a process that is killed.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from faregate import app
+from tests.gateway import ASK
+from tests.test_app import TOML, serving, told, where
+
+AN_HOUR = "gap_ms=60000;frames=60"
+NEVER = "head_ms=3600000"
+TELLING = TOML.replace('"error"', '"info"\nformat = "json"')
+
+
+def endless(controls: str, *, stream: bool = True) -> dict[str, object]:
+    return {**ASK, "stream": stream, "metadata": {"user_id": controls}}
+
+
+@contextlib.asynccontextmanager
+async def calling(text: str, body: dict[str, object]) -> AsyncIterator[asyncio.StreamReader]:
+    """A call that is under way: upstream has it, and money is held for it."""
+    url, key = where(text)
+    content = json.dumps(body).encode()
+    head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ncontent-length: {len(content)}\r\n\r\n"
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode() + content)
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, headers={"x-api-key": key}) as client:
+        async with asyncio.timeout(20):
+            while (await client.get("/v1/wallet")).json()["held"] == "0":  # noqa: ASYNC110  # a hold has no event
+                await asyncio.sleep(0.01)
+    try:
+        yield reader
+    finally:
+        writer.close()
+
+
+async def noted(capsys: pytest.CaptureFixture[str], word: str) -> str:
+    """What the log has said, once that has the word."""
+    said = ""
+    async with asyncio.timeout(20):
+        while word not in said:
+            said += capsys.readouterr().err
+            await asyncio.sleep(0.01)
+    return said
+
+
+async def books(folder: Path) -> list[tuple[str, int]]:
+    """How each call ended and what it cost, of a gateway that has ended; nothing is held, and the audit is clean."""
+    async with app.gateway(told(folder)) as again:
+        (wallet,) = await again.store.office.wallets()
+        assert wallet.held == 0
+        assert not any(finding.count for finding in await again.store.office.audit())
+        page = await again.store.records.usage(
+            wallet.id, key_id=None, model=None, since_ms=None, until_ms=None, before=None, limit=5
+        )
+        return [(str(receipt.outcome), receipt.charged) for receipt in page.receipts]
+
+
+async def test_a_stream_is_cut_off_by_the_second_signal_with_one_error_and_costs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(told(tmp_path, TELLING)) as (task, text), calling(text, endless(AN_HOUR)) as reader:
+        await reader.readuntil(b"event: message_start")
+        os.kill(os.getpid(), signal.SIGINT)
+        said = await noted(capsys, "a second Ctrl-C cuts them off")
+        assert not task.done()
+        os.kill(os.getpid(), signal.SIGINT)
+        rest = (await asyncio.wait_for(reader.read(), 20)).decode()
+        assert await asyncio.wait_for(task, 20) == 0
+
+    assert rest.count("event: error") == 1 and "message_stop" not in rest
+    assert '"error_code":"shutting_down"' in rest.rpartition("event: error")[2]
+    assert '"calls":1' in said
+    after = said + capsys.readouterr().err
+    assert "Traceback" not in after and "ASGI" not in after
+    assert '"outcome":"shutdown"' in after
+    assert await books(tmp_path) == [("shutdown", 0)]
+
+
+async def test_a_call_without_an_answer_yet_is_cut_off_with_a_503(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(told(tmp_path, TELLING)) as (task, text), calling(text, endless(NEVER, stream=False)) as reader:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await noted(capsys, "stopping")
+        os.kill(os.getpid(), signal.SIGTERM)
+        answer = (await asyncio.wait_for(reader.read(), 20)).decode()
+        assert await asyncio.wait_for(task, 20) == 0
+
+    assert answer.startswith("HTTP/1.1 503 ")
+    assert '"error_code":"shutting_down"' in answer
+    assert await books(tmp_path) == [("shutdown", 0)]
+
+
+async def test_an_idle_gateway_stops_without_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(told(tmp_path, TELLING)) as (task, _):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert await asyncio.wait_for(task, 20) == 0
+
+    assert capsys.readouterr().err == ""
+
+
+async def test_what_a_killed_gateway_held_is_given_back_at_the_next_start_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured = told(tmp_path, TELLING)
+    command = [sys.executable, "-m", "faregate", "serve", "--config", str(configured.file)]
+    environ = {"FAREGATE_HOME": str(configured.home), "PATH": os.environ["PATH"], "FAREGATE_LOG_LEVEL": "error"}
+    killed = await asyncio.create_subprocess_exec(*command, env=environ, stdout=subprocess.PIPE)
+    assert killed.stdout is not None
+    text = ""
+    while "Ctrl-C" not in text:
+        text += (await asyncio.wait_for(killed.stdout.readline(), 60)).decode()
+    async with calling(text, endless(AN_HOUR)):
+        killed.kill()
+        await killed.wait()
+
+    assert configured.socket.exists(), "a killed process cleans nothing up"
+    async with serving(configured):
+        said = await noted(capsys, "given back")
+        with socket.socket(socket.AF_UNIX) as owner:
+            owner.connect(str(configured.socket))
+    assert '"calls":1' in said
+    assert await books(tmp_path) == [("gateway_crash", 0)]
