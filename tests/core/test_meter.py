@@ -145,7 +145,9 @@ def test_an_input_that_is_said_to_be_zero_is_zero() -> None:
     ],
 )
 def test_cache_writes_are_divided_by_their_lifetime(
-    creation: dict[str, Any], unsplit_1h: bool, expected: tuple[int, int]
+    creation: dict[str, Any],
+    unsplit_1h: bool,  # noqa: FBT001  # pytest passes parameters by name
+    expected: tuple[int, int],
 ) -> None:
     meter = Meter(unsplit_1h=unsplit_1h)
     meter.start({"input_tokens": 1, "output_tokens": 1, **creation})
@@ -171,14 +173,9 @@ def test_nothing_after_the_end_is_metered(noise: list[str]) -> None:
         meter.delta(usage_of(output_tokens=6))
         getattr(meter, end)()
         before, progress = meter.close(), meter.progress
+        calls = {"start": (usage_of(input_tokens=900),), "delta": (usage_of(output_tokens=900),), "delivered": (900,)}
         for name in noise:
-            {
-                "start": lambda: meter.start(usage_of(input_tokens=900)),
-                "delta": lambda: meter.delta(usage_of(output_tokens=900)),
-                "delivered": lambda: meter.delivered(900),
-                "stop": meter.stop,
-                "fail": meter.fail,
-            }[name]()
+            getattr(meter, name)(*calls.get(name, ()))
         assert meter.close() == before
         assert meter.progress is progress
 

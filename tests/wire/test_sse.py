@@ -89,4 +89,6 @@ def test_a_frame_that_never_ends_is_given_up() -> None:
 
 
 def test_a_rendered_frame_reads_back() -> None:
-    assert sse.parse(sse.render(b"error", b'{"a":1}')) == sse.Frame(b'event: error\ndata: {"a":1}\n\n', b"error", b'{"a":1}')
+    assert sse.parse(sse.render(b"error", b'{"a":1}')) == sse.Frame(
+        b'event: error\ndata: {"a":1}\n\n', b"error", b'{"a":1}'
+    )
