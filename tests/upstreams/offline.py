@@ -1,7 +1,6 @@
 """What tests that run the offline model share: the model, calls that get the same answer each time, and its slots."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,14 +15,24 @@ from faregate.upstreams.port import Ask
 from faregate.upstreams.transport import Transport
 from tests.upstreams.asking import ask, whole
 
-FRESH = itertools.count()
 STORY = "The gate stood at the end of a long road, and nobody in the town could say who had built it. " * 12
+_ROW = {"type": "array", "minItems": 16, "maxItems": 16, "items": {"type": "integer"}}
+LONG = {"format": {"type": "json_schema", "schema": {"type": "array", "minItems": 16, "maxItems": 16, "items": _ROW}}}
+"""An `output_config` that takes more than 500 tokens to keep to, whatever the model would say by itself."""
 
 
 @asynccontextmanager
 async def running(model_file: str | None = None, sizes: Sizes | None = None) -> AsyncIterator[Local]:
     transport = Transport()
-    made = Local(name="local", transport=transport, model_file=model_file, log=structlog.get_logger(), sizes=sizes)
+    made = Local(
+        name="local",
+        transport=transport,
+        model_file=model_file,
+        log=structlog.get_logger(),
+        sizes=sizes,
+        # The salt is part of every prompt: with a random one, no test would see the same answer twice.
+        secret=b"the tests' own",
+    )
     try:
         await made.start()
         yield made
@@ -32,10 +41,10 @@ async def running(model_file: str | None = None, sizes: Sizes | None = None) -> 
         await transport.aclose()
 
 
-def asked(wallet: str | None = None, *, say: str = "What is the capital of France?", **more: Any) -> Ask:
-    """A deterministic call, of a wallet that nobody has used yet unless it is named."""
+def asked(wallet: str = "wallet", *, say: str = "What is the capital of France?", **more: Any) -> Ask:
+    """A call that gets the same answer each time."""
     document = {"temperature": 0, "max_tokens": 40, "messages": [{"role": "user", "content": say}], **more}
-    return msgspec.structs.replace(ask(**document), wallet_id=wallet or f"wallet {next(FRESH)}")
+    return msgspec.structs.replace(ask(**document), wallet_id=wallet)
 
 
 async def plain(local: Local, call: Ask) -> dict[str, Any]:
@@ -55,6 +64,6 @@ async def slots_at_work(local: Local) -> int:
 
 
 async def idle(local: Local) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await slots_at_work(local):  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.02)

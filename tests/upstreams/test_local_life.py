@@ -21,7 +21,8 @@ from faregate.upstreams.local_weights import ModelFailure, find_model
 from faregate.upstreams.port import Fault, FaultKind
 from faregate.upstreams.transport import Transport
 from tests.upstreams.asking import until, whole
-from tests.upstreams.offline import STORY, asked, idle, plain, running, slots_at_work
+from tests.upstreams.offline import LONG, STORY, asked, idle, plain, running, slots_at_work
+from tests.upstreams.telling import events
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -32,9 +33,8 @@ async def local() -> AsyncIterator[Local]:
         yield made
 
 
-@pytest.mark.parametrize("say", ["Tell me a very long story.", STORY * 15])
-async def test_a_hang_up_ends_the_work_in_the_model_whether_it_reads_or_writes(local: Local, say: str) -> None:
-    answer = await local.send(asked(say=say, stream=True, max_tokens=4_000))
+async def test_a_hang_up_ends_the_writing_in_the_model(local: Local) -> None:
+    answer = await local.send(asked(output_config=LONG, stream=True, max_tokens=4_000))
     assert (await answer.read()).startswith(b"event: message_start")
     assert await slots_at_work(local) == 1
 
@@ -47,8 +47,24 @@ async def test_a_hang_up_ends_the_work_in_the_model_whether_it_reads_or_writes(l
     answer.cancel()
 
 
+async def test_a_hang_up_ends_the_reading_in_the_model(local: Local) -> None:
+    call = asked("reader", say=STORY * 16, stream=True)
+    tokens = await local.count_tokens(call)
+    assert tokens is not None and tokens > 4_000
+    answer = await local.send(call)
+
+    answer.cancel()
+    await idle(local)
+
+    # What the same prompt finds in the cache is what had been read.
+    again = await local.send(call)
+    (start, *_) = events(await again.read())
+    again.cancel()
+    assert start["message"]["usage"]["cache_read_input_tokens"] < 2_000
+
+
 async def test_a_plain_call_that_is_given_up_ends_the_work_in_the_model(local: Local) -> None:
-    call = asyncio.create_task(local.send(asked(say="Tell me a very long story.", max_tokens=4_000)))
+    call = asyncio.create_task(local.send(asked(output_config=LONG, max_tokens=4_000)))
     async with asyncio.timeout(60):
         while not await slots_at_work(local):  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.02)
@@ -61,7 +77,7 @@ async def test_a_plain_call_that_is_given_up_ends_the_work_in_the_model(local: L
 
 
 async def test_a_model_that_is_killed_is_a_fault_until_it_is_back_and_then_it_answers(local: Local) -> None:
-    answer = await local.send(asked(say="Tell me a very long story.", stream=True, max_tokens=4_000))
+    answer = await local.send(asked(output_config=LONG, stream=True, max_tokens=4_000))
     first = local.process.running
     assert first is not None
 
@@ -85,7 +101,7 @@ async def test_an_operators_own_file_is_run_and_a_bad_one_is_said_at_the_start(t
     small = Sizes(slots=1, slot_tokens=256, batch_threads=1, cache_mib=16, http_threads=8)
 
     async with running(str(own), small) as made:
-        message = await plain(made, asked(say="Count from 1 to 1000, each number on its own line.", max_tokens=2_000))
+        message = await plain(made, asked(output_config=LONG, max_tokens=2_000))
         with pytest.raises(InvalidRequest, match=r"prompt is too long: \d+ tokens > 238 maximum"):
             await made.send(asked(say="gate " * 300))
     with pytest.raises(ModelFailure, match=r"model_file: .*none\.gguf"):

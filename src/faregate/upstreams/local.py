@@ -42,14 +42,22 @@ class Local:
     embedded = True
 
     def __init__(
-        self, *, name: str, transport: Transport, model_file: str | None, log: Any, sizes: Sizes | None = None
+        self,
+        *,
+        name: str,
+        transport: Transport,
+        model_file: str | None,
+        log: Any,
+        sizes: Sizes | None = None,
+        secret: bytes | None = None,
     ) -> None:
+        """`secret` makes the salts; nobody need know it, so it is random unless answers are to be repeated."""
         self.name = name
         self._transport = transport
         self._model_file = model_file
         self._log = log
         self.process = ModelProcess(sizes=sizes or Sizes(), log=log)
-        self._secret = secrets.token_bytes(32)
+        self._secret = secret or secrets.token_bytes(32)
         self._tolls: collections.OrderedDict[str, Toll] = collections.OrderedDict()
 
     async def start(self) -> None:

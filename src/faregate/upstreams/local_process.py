@@ -62,8 +62,8 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     """For generation: with two of two busy, it falls to a third."""
     batch_threads: int = 2
     """For reading prompts."""
-    batch_tokens: int = 256
-    """A prompt is read in pieces of this many: about a second each, and a hang-up is noticed between two."""
+    batch_tokens: int = 128
+    """A prompt is read in pieces of this many: about half a second each, and a hang-up is noticed between two."""
     cache_mib: int = 256
     """Prefixes kept beside those in the slots."""
     http_threads: int = 64
