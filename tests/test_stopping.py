@@ -37,7 +37,11 @@ async def calling(text: str, body: dict[str, object]) -> AsyncIterator[asyncio.S
     content = json.dumps(body).encode()
     head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ncontent-length: {len(content)}\r\n\r\n"
     host, port = url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    dialled = socket.socket()
+    # Little fits into what a caller who does not read has room for.
+    dialled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    dialled.connect((host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=dialled, limit=4096)
     writer.write(head.encode() + content)
     async with httpx2.AsyncClient(base_url=url, trust_env=False, headers={"x-api-key": key}) as client:
         async with asyncio.timeout(20):
@@ -104,6 +108,19 @@ async def test_a_call_without_an_answer_yet_is_cut_off_with_a_503(
 
     assert answer.startswith("HTTP/1.1 503 ")
     assert '"error_code":"shutting_down"' in answer
+    assert await books(tmp_path) == [("shutdown", 0)]
+
+
+async def test_a_caller_who_does_not_read_holds_nobody_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flood = {**endless("frames=60000;output=60000"), "model": "claude-opus-4-7", "max_tokens": 60_000}
+    async with serving(told(tmp_path, TELLING)) as (task, text), calling(text, flood) as reader:
+        await reader.readexactly(16)
+        await asyncio.sleep(0.3)  # Long enough for every buffer between us to fill; what is claimed holds either way.
+        os.kill(os.getpid(), signal.SIGTERM)
+        await noted(capsys, "stopping")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await asyncio.wait_for(task, 20) == 0
+
     assert await books(tmp_path) == [("shutdown", 0)]
 
 
