@@ -1,4 +1,4 @@
-"""A whole gateway on loopback for tests: the app as it is shipped, a real SQLite file, a scripted upstream, real sockets.
+"""A whole gateway on loopback for tests: the app as it is shipped, real SQLite, a scripted upstream, real sockets.
 
     async with running(tmp_path) as gate:
         key = await gate.key(quota="100")
@@ -52,7 +52,9 @@ class Streamed:
 
 
 class Gate:
-    def __init__(self, running: app.Running, base_url: str, upstream: ScriptedServer, client: httpx2.AsyncClient) -> None:
+    def __init__(
+        self, running: app.Running, base_url: str, upstream: ScriptedServer, client: httpx2.AsyncClient
+    ) -> None:
         self.running = running
         self.base_url = base_url
         self.upstream = upstream
@@ -65,7 +67,7 @@ class Gate:
             await desk.wallet_topup(self.running.desk, desk.Asked(name=name, form=topup))
         return made.id
 
-    async def key(self, wallet: str = "main", credits: str = "1000000", **limits: Any) -> str:
+    async def key(self, wallet: str = "main", credits: str = "1000000", **limits: Any) -> str:  # noqa: A002
         """A new key; its wallet is opened with so many credits when it is not there."""
         with contextlib.suppress(Exception):
             await self.wallet(wallet, credits)
@@ -133,6 +135,24 @@ async def running(
     folder: Path, *, script: Script | None = None, toml: str = "", environ: dict[str, str] | None = None
 ) -> AsyncIterator[Gate]:
     """Start it all, and stop it all."""
+    async with wired(folder, script=script, toml=toml, environ=environ) as (gateway, upstream):
+        with listen("127.0.0.1", 0, setting="server") as listener:
+            server = app.Server(gateway.door, listener)
+            serving = asyncio.create_task(server.serve())
+            base_url = app.base_url(listener)
+            try:
+                async with httpx2.AsyncClient(base_url=base_url, timeout=30, trust_env=False) as client:
+                    yield Gate(gateway, base_url, upstream, client)
+            finally:
+                server.should_exit = True
+                await serving
+
+
+@contextlib.asynccontextmanager
+async def wired(
+    folder: Path, *, script: Script | None = None, toml: str = "", environ: dict[str, str] | None = None
+) -> AsyncIterator[tuple[app.Running, ScriptedServer]]:
+    """All but the listening: a wired gateway and its scripted upstream."""
     upstream = ScriptedServer(script)
     await upstream.start()
     file = folder / "faregate.toml"
@@ -140,21 +160,12 @@ async def running(
         f'[[upstreams]]\nname = "fake"\nkind = "anthropic"\nbase_url = "{upstream.base_url}"\n'
         f'api_key_env = "UPSTREAM_KEY"\n[log]\nlevel = "error"\n{toml}'
     )
-    loaded = settings.load(
-        {"FAREGATE_HOME": str(folder / "home"), "UPSTREAM_KEY": UPSTREAM_KEY, **(environ or {})}, folder=folder, file=file
-    )
-    with listen("127.0.0.1", 0, setting="server") as listener:
-        async with app.gateway(loaded) as wired:
-            server = app.Server(wired.door, listener)
-            serving = asyncio.create_task(server.serve())
-            base_url = app.base_url(listener)
-            try:
-                async with httpx2.AsyncClient(base_url=base_url, timeout=30, trust_env=False) as client:
-                    yield Gate(wired, base_url, upstream, client)
-            finally:
-                server.should_exit = True
-                await serving
-                await upstream.stop()
+    environ = {"FAREGATE_HOME": str(folder / "home"), "UPSTREAM_KEY": UPSTREAM_KEY, **(environ or {})}
+    try:
+        async with app.gateway(settings.load(environ, folder=folder, file=file)) as gateway:
+            yield gateway, upstream
+    finally:
+        await upstream.stop()
 
 
 def _bytes(body: Any) -> bytes:

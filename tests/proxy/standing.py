@@ -5,15 +5,20 @@ calls an ASGI application, and the connection below a reply.
 """
 
 import asyncio
-from collections.abc import MutableMapping
+import contextlib
+from collections.abc import AsyncIterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
 
+from faregate.core.shown import ReceiptView
 from faregate.edge.asgi import AsgiCaller, Intake
 from faregate.proxy.record import CallRecord
 from faregate.upstreams.reply import Reply, Timeouts
-from tests.gateway import ASK, Gate
+from faregate.upstreams.script import Script
+from tests.gateway import ASK, Gate, wired
 
 
 class Server:
@@ -104,6 +109,25 @@ class Watcher:
 
     def trouble(self, request_id: str, what: str, error: BaseException | None) -> None:
         self.troubles.append(what)
+
+
+class Standing(Gate):
+    """A gateway that does not listen: its callers are servers' sides of requests, and its books are read directly."""
+
+    async def receipts(self, key: str) -> list[dict[str, Any]]:
+        found = await self.running.gate.keys.find(key)
+        assert found is not None
+        page = await self.running.gate.records.usage(
+            found.wallet_id, key_id=found.id, model=None, since_ms=None, until_ms=None, before=None, limit=1_000
+        )
+        return [msgspec.to_builtins(ReceiptView.of(receipt)) for receipt in page.receipts]
+
+
+@contextlib.asynccontextmanager
+async def standing(folder: Path, *, script: Script | None = None) -> AsyncIterator[Standing]:
+    """A wired gateway without a listener, which is most of what starting and stopping one takes."""
+    async with wired(folder, script=script) as (gateway, upstream), httpx2.AsyncClient(trust_env=False) as client:
+        yield Standing(gateway, "", upstream, client)
 
 
 def watched(gate: Gate) -> tuple[Any, Watcher]:

@@ -23,8 +23,8 @@ from faregate.proxy.verdict import CallerGone
 from faregate.upstreams.script import End, Play, Seen, error_frame, events, failure, frames_of, plain, stream
 from faregate.wire.usage import Usage
 from tests.contract.riders import message, until
-from tests.gateway import Gate, ask, running
-from tests.proxy.standing import Server
+from tests.gateway import Gate, ask
+from tests.proxy.standing import Server, standing
 
 GOOD = message(input_tokens=5, output_tokens=3)
 FRAMES = frames_of(GOOD)
@@ -43,7 +43,7 @@ async def attempts_of(gate: Gate, *, is_stream: bool = True, chance: float = 0.0
 
 
 async def test_a_stream_is_good_once_its_message_start_has_come(tmp_path: Path) -> None:
-    async with running(tmp_path, script=[events(FRAMES, ending=End.STALL, ending_after=1)]) as gate:
+    async with standing(tmp_path, script=[events(FRAMES, ending=End.STALL, ending_after=1)]) as gate:
         made = await attempts_of(gate)
         reply = await made.reach()
 
@@ -55,7 +55,7 @@ async def test_a_stream_is_good_once_its_message_start_has_come(tmp_path: Path) 
 
 async def test_a_plain_answer_is_good_once_it_is_whole(tmp_path: Path) -> None:
     script = [plain(GOOD, ending=End.CUT, cut_at=50), plain(GOOD)]
-    async with running(tmp_path, script=script) as gate:
+    async with standing(tmp_path, script=script) as gate:
         made = await attempts_of(gate, is_stream=False)
         reply = await made.reach()
 
@@ -63,9 +63,18 @@ async def test_a_plain_answer_is_good_once_it_is_whole(tmp_path: Path) -> None:
         assert [a.error for a in made.made] == ["reset", None]
 
 
+async def test_an_answer_to_a_stream_that_is_not_one_is_not_good(tmp_path: Path) -> None:
+    mislabelled = msgspec.structs.replace(stream(GOOD), content_type="application/json")
+    async with standing(tmp_path, script=[mislabelled, plain(GOOD), stream(GOOD)]) as gate:
+        made = await attempts_of(gate, wait_ms=1)
+        await made.reach()
+
+        assert [a.error for a in made.made] == ["not_a_stream", "not_a_stream", None]
+
+
 async def test_each_failure_is_remembered_with_its_wait(tmp_path: Path) -> None:
     script = [failure(529, "overloaded_error", "no"), failure(500, "api_error", "no", retry_after="0"), stream(GOOD)]
-    async with running(tmp_path, script=script) as gate:
+    async with standing(tmp_path, script=script) as gate:
         made = await attempts_of(gate, chance=0.5, wait_ms=4)
         await made.reach()
 
@@ -77,7 +86,7 @@ async def test_each_failure_is_remembered_with_its_wait(tmp_path: Path) -> None:
 
 
 async def test_it_makes_no_more_attempts_than_it_may(tmp_path: Path) -> None:
-    async with running(tmp_path, script=lambda seen: failure(529, "overloaded_error", "no")) as gate:
+    async with standing(tmp_path, script=lambda seen: failure(529, "overloaded_error", "no")) as gate:
         made = await attempts_of(gate, attempts_max=5, wait_ms=1)
         with pytest.raises(UpstreamOverloaded) as given_up:
             await made.reach()
@@ -87,7 +96,7 @@ async def test_it_makes_no_more_attempts_than_it_may(tmp_path: Path) -> None:
 
 
 async def test_it_begins_no_wait_that_would_end_after_its_budget(tmp_path: Path) -> None:
-    async with running(tmp_path, script=lambda seen: failure(529, "overloaded_error", "no", retry_after="2")) as gate:
+    async with standing(tmp_path, script=lambda seen: failure(529, "overloaded_error", "no", retry_after="2")) as gate:
         made = await attempts_of(gate, budget_ms=1_999)
         with pytest.raises(UpstreamOverloaded) as given_up:
             await made.reach()
@@ -98,7 +107,7 @@ async def test_it_begins_no_wait_that_would_end_after_its_budget(tmp_path: Path)
 
 
 async def test_a_refusal_is_not_tried_again_and_tells_of_no_envelope(tmp_path: Path) -> None:
-    async with running(tmp_path, script=[failure(400, "invalid_request_error", "odd")]) as gate:
+    async with standing(tmp_path, script=[failure(400, "invalid_request_error", "odd")]) as gate:
         made = await attempts_of(gate)
         with pytest.raises(InvalidRequest) as refused:
             await made.reach()
@@ -108,7 +117,7 @@ async def test_a_refusal_is_not_tried_again_and_tells_of_no_envelope(tmp_path: P
 
 
 async def test_what_an_attempt_used_before_it_failed_is_kept_as_lost(tmp_path: Path) -> None:
-    async with running(tmp_path, script=[events([FRAMES[0], error_frame()]), stream(GOOD)]) as gate:
+    async with standing(tmp_path, script=[events([FRAMES[0], error_frame()]), stream(GOOD)]) as gate:
         made = await attempts_of(gate)
         await made.reach()
 
@@ -116,7 +125,7 @@ async def test_what_an_attempt_used_before_it_failed_is_kept_as_lost(tmp_path: P
 
 
 async def test_nothing_was_sent_where_no_connection_was_made(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         await gate.upstream.stop()
         made = await attempts_of(gate, wait_ms=1)
         with pytest.raises(UpstreamFailed, match="could not be reached"):
@@ -127,7 +136,7 @@ async def test_nothing_was_sent_where_no_connection_was_made(tmp_path: Path) -> 
 
 
 async def test_a_model_without_an_upstream_is_told_so(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         made = await attempts_of(gate)
         made._gate = msgspec.structs.replace(made._gate, routes=Routes([]))
         with pytest.raises(NotReady, match="No upstream is configured"):
@@ -135,7 +144,7 @@ async def test_a_model_without_an_upstream_is_told_so(tmp_path: Path) -> None:
 
 
 async def test_a_caller_who_left_before_is_not_sent_for(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         made = await attempts_of(gate)
         made.cancel()
         with pytest.raises(CallerGone):
@@ -146,26 +155,27 @@ async def test_a_caller_who_left_before_is_not_sent_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
 async def test_a_caller_who_leaves_meanwhile_stops_it_and_the_task_goes_on(tmp_path: Path, is_stream: bool) -> None:  # noqa: FBT001
-    async with running(tmp_path, script=[STALL]) as gate:
+    async with standing(tmp_path, script=[STALL]) as gate:
         made = await attempts_of(gate, is_stream=is_stream)
-        after = []
+        after: list[int] = []
 
         async def call() -> None:
             with pytest.raises(CallerGone):
                 await made.reach()
-            await asyncio.sleep(0)  # What was cancelled was the wait: the task itself may still settle its money.
-            after.append(True)
+            # What was cancelled was the wait: the task itself goes on, and may still settle its money.
+            task = asyncio.current_task()
+            after.append(task is not None and task.cancelling())
 
         calling = asyncio.create_task(call())
         await until(lambda: len(gate.upstream.log) == 1)
         made.cancel()
         await calling
         await until(lambda: gate.upstream.log[0].hung_up)
-        assert after == [True]
+        assert after == [0]
 
 
 async def test_a_caller_who_leaves_during_a_wait_ends_it(tmp_path: Path) -> None:
-    async with running(tmp_path, script=[failure(529, "overloaded_error", "no", retry_after="25")]) as gate:
+    async with standing(tmp_path, script=[failure(529, "overloaded_error", "no", retry_after="25")]) as gate:
         made = await attempts_of(gate)
         calling = asyncio.create_task(made.reach())
         await until(lambda: len(made.made) == 1)
@@ -177,10 +187,21 @@ async def test_a_caller_who_leaves_during_a_wait_ends_it(tmp_path: Path) -> None
 
 
 async def test_a_cancellation_that_is_not_the_callers_is_passed_on(tmp_path: Path) -> None:
-    async with running(tmp_path, script=[STALL]) as gate:
+    async with standing(tmp_path, script=[STALL]) as gate:
         made = await attempts_of(gate)
         calling = asyncio.create_task(made.reach())
         await until(lambda: len(gate.upstream.log) == 1)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+
+
+async def test_a_stop_of_the_gateway_is_not_taken_for_a_caller_who_leaves_at_the_same_time(tmp_path: Path) -> None:
+    async with standing(tmp_path, script=[STALL]) as gate:
+        made = await attempts_of(gate)
+        calling = asyncio.create_task(made.reach())
+        await until(lambda: len(gate.upstream.log) == 1)
+        made.cancel()
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await calling
@@ -194,7 +215,7 @@ async def test_an_answer_that_is_too_large_is_given_up_and_its_connection_closed
     def script(seen: Seen) -> Play:
         return Play(frames=(b"x" * 2_000, b"y"), ending=End.STALL, ending_after=1)
 
-    async with running(tmp_path, script=script) as gate:
+    async with standing(tmp_path, script=script) as gate:
         made = await attempts_of(gate, is_stream=False, attempts_max=1)
         with pytest.raises(UpstreamFailed, match="too large"):
             await made.reach()

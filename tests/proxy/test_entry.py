@@ -12,8 +12,8 @@ import pytest
 from faregate.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from faregate.edge import desk
 from faregate.proxy import entry
-from tests.gateway import MODEL, ask, running
-from tests.proxy.standing import Server
+from tests.gateway import MODEL, ask
+from tests.proxy.standing import Server, standing
 
 
 async def test_the_key_header_wins_over_the_bearer() -> None:
@@ -30,7 +30,7 @@ async def test_without_a_key_nobody_comes_in(headers: dict[str, str]) -> None:
 
 
 async def test_a_key_is_found_and_judged(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key(allow_ips=("10.0.0.0/8",))
         found = await entry.authenticate(gate.running.gate, Server(x_api_key=key, address="10.1.1.1").caller)
 
@@ -42,7 +42,7 @@ async def test_a_key_is_found_and_judged(tmp_path: Path) -> None:
 
 
 async def test_a_stranger_an_expired_and_a_revoked_key_hear_one_sentence_and_the_owner_a_code(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         soon = datetime.now(UTC) + timedelta(hours=1)
         stranger, expired, revoked = await gate.key(), await gate.key(expires_at=soon), await gate.key()
         found = await gate.running.gate.keys.find(revoked)
@@ -72,7 +72,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 
 
 async def test_a_model_is_found_by_id_and_alias_and_only_in_the_keys_scope(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         wired = gate.running.gate
         free, scoped = [await wired.keys.find(await gate.key(models=models)) for models in ((), (MODEL,))]
         assert free is not None and scoped is not None

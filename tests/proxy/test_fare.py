@@ -18,8 +18,8 @@ from faregate.core.money import Nanos, parse_credits, show_credits
 from faregate.proxy.fare import Fare, appraise, clamps, credit_limit, idempotency_key
 from faregate.proxy.hold import Hold
 from faregate.wire.usage import Usage
-from tests.gateway import Gate, ask, running
-from tests.proxy.standing import Server
+from tests.gateway import Gate, ask
+from tests.proxy.standing import Server, standing
 
 
 async def fare_of(gate: Gate, body: dict[str, Any], **headers: str) -> tuple[Fare, Server]:
@@ -32,7 +32,7 @@ async def fare_of(gate: Gate, body: dict[str, Any], **headers: str) -> tuple[Far
 
 
 async def test_what_goes_upstream_is_our_own_serialisation_of_what_was_judged(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         body = ask(model="claude-haiku-4-5-20251001", thinking={"type": "adaptive"}, metadata={"user_id": "u"})
         fare, _ = await fare_of(gate, body, anthropic_version="2023-06-01", anthropic_beta="a,b")
         sent = fare.ask(100)
@@ -44,7 +44,7 @@ async def test_what_goes_upstream_is_our_own_serialisation_of_what_was_judged(tm
 
 
 async def test_a_clamp_changes_the_cap_that_is_sent_and_nothing_else(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         fare, _ = await fare_of(gate, ask(max_tokens=900))
 
         assert fare.ask(900).body == fare.body
@@ -53,7 +53,7 @@ async def test_a_clamp_changes_the_cap_that_is_sent_and_nothing_else(tmp_path: P
 
 
 async def test_a_reservation_holds_the_ceiling_under_a_fresh_id(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         fare, server = await fare_of(gate, ask(max_tokens=900), idempotency_key="once")
         one, two = [fare.reservation(gate.running.gate, server.caller) for _ in range(2)]
 
@@ -66,7 +66,7 @@ async def test_a_reservation_holds_the_ceiling_under_a_fresh_id(tmp_path: Path) 
 
 
 async def test_the_headers_tell_what_is_held_and_not_what_was_asked(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         fare, server = await fare_of(gate, ask(max_tokens=900, stream=True, thinking={"type": "adaptive"}))
         wired = gate.running.gate
         reserved = Reserved(held=Nanos(1_234_567), max_tokens=10, available=Nanos(5_500), quota_available=Nanos(70))
@@ -86,7 +86,7 @@ async def test_the_headers_tell_what_is_held_and_not_what_was_asked(tmp_path: Pa
 
 
 async def test_only_what_upstream_said_teaches_the_estimate(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         fare, _ = await fare_of(gate, ask())
         wired, usage = gate.running.gate, Usage(input=7, output=41)
 
@@ -101,7 +101,7 @@ async def test_only_what_upstream_said_teaches_the_estimate(tmp_path: Path) -> N
 
 
 async def test_cache_writes_that_come_unsplit_are_of_the_only_ttl_that_was_asked_for(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         for ttls, column in (
             (("1h",), "cache_write_1h"),
             (("5m",), "cache_write_5m"),
@@ -115,7 +115,7 @@ async def test_cache_writes_that_come_unsplit_are_of_the_only_ttl_that_was_asked
 
 
 async def test_what_the_catalog_does_not_allow_is_refused_here(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         for body, refusal, words in (
             (ask(max_tokens=9_000), InvalidRequest, "max_tokens: 9000 > 8192"),
             (ask(mcp_servers=[]), Unsupported, "mcp_servers"),
@@ -126,7 +126,7 @@ async def test_what_the_catalog_does_not_allow_is_refused_here(tmp_path: Path) -
 
 
 async def test_a_model_without_a_price_in_force_is_not_found(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         fare, server = await fare_of(gate, ask())
         ancient = msgspec.structs.replace(gate.running.gate, now_ms=lambda: 0)
         with pytest.raises(NotFound, match="has no price in force yet"):

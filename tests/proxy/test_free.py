@@ -11,12 +11,12 @@ from faregate.core.errors import Forbidden, InvalidRequest, Unauthenticated
 from faregate.core.money import parse_credits, show_credits
 from faregate.proxy import free
 from faregate.upstreams.script import failure, plain
-from tests.gateway import ask, running
-from tests.proxy.standing import Server, watched
+from tests.gateway import ask
+from tests.proxy.standing import Server, standing, watched
 
 
 async def test_a_quote_says_what_a_call_would_be_told(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key()
         quoted = await free.quote(gate.running.gate, Server(ask(thinking={"type": "adaptive"}), x_api_key=key).caller)
         price = gate.price()
@@ -29,7 +29,7 @@ async def test_a_quote_says_what_a_call_would_be_told(tmp_path: Path) -> None:
 
 
 async def test_a_quote_for_too_little_money_clamps_as_a_call_would_and_says_when_it_cannot(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         wired, body = gate.running.gate, ask(max_tokens=4_000)
         rich = await free.quote(wired, Server(body, x_api_key=await gate.key("rich")).caller)
         short = parse_credits(rich["credits_max"]) - 1_000 * gate.price().output
@@ -44,7 +44,7 @@ async def test_a_quote_for_too_little_money_clamps_as_a_call_would_and_says_when
 
 
 async def test_a_quote_heeds_the_keys_own_caps(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key(quota="100")
         quoted = await free.quote(gate.running.gate, Server(ask(), x_api_key=key).caller)
 
@@ -53,7 +53,7 @@ async def test_a_quote_heeds_the_keys_own_caps(tmp_path: Path) -> None:
 
 
 async def test_a_quote_refuses_what_a_call_would_be_refused_for(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         wired, key = gate.running.gate, await gate.key(models=("claude-opus-4-7",))
         with pytest.raises(Unauthenticated):
             await free.quote(wired, Server(ask()).caller)
@@ -64,7 +64,7 @@ async def test_a_quote_refuses_what_a_call_would_be_refused_for(tmp_path: Path) 
 
 
 async def test_a_count_is_upstreams_own(tmp_path: Path) -> None:
-    async with running(tmp_path, script=[plain({"input_tokens": 4_711})]) as gate:
+    async with standing(tmp_path, script=[plain({"input_tokens": 4_711})]) as gate:
         body = {name: value for name, value in ask().items() if name != "max_tokens"}
         counted = await free.count_tokens(gate.running.gate, Server(body, x_api_key=await gate.key()).caller)
 
@@ -77,7 +77,7 @@ async def test_where_upstream_cannot_count_it_is_our_estimate_and_the_operator_i
     tmp_path: Path,
 ) -> None:
     script = [failure(404, "not_found_error", "no"), failure(503, "api_error", "no"), plain({"tokens": 1})]
-    async with running(tmp_path, script=script) as gate:
+    async with standing(tmp_path, script=script) as gate:
         key = await gate.key()
         wired, watcher = watched(gate)
         for _ in range(len(script)):
@@ -91,6 +91,6 @@ async def test_where_upstream_cannot_count_it_is_our_estimate_and_the_operator_i
 
 
 async def test_upstreams_refusal_to_count_is_the_callers(tmp_path: Path) -> None:
-    async with running(tmp_path, script=[failure(400, "invalid_request_error", "messages: odd")]) as gate:
+    async with standing(tmp_path, script=[failure(400, "invalid_request_error", "messages: odd")]) as gate:
         with pytest.raises(InvalidRequest, match="messages: odd"):
             await free.count_tokens(gate.running.gate, Server(ask(), x_api_key=await gate.key()).caller)

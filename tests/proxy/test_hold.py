@@ -15,8 +15,8 @@ from faregate.core.money import Nanos
 from faregate.proxy.hold import Hold, take
 from faregate.wire.usage import Usage
 from tests.contract.riders import loss
-from tests.gateway import MODEL, Gate, running
-from tests.proxy.standing import Watcher, watched
+from tests.gateway import MODEL, Gate
+from tests.proxy.standing import Watcher, standing, watched
 
 READING = Reading(usage=Usage(input=10, output=3), basis=Basis.UPSTREAM)
 COST = 10 * 1_000 + 3 * 5_000
@@ -39,7 +39,7 @@ async def taken(gate: Gate, key: str) -> tuple[Hold, Watcher]:
 
 
 async def test_a_hold_is_the_ceiling_and_is_told_to_the_observer(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         hold, watcher = await taken(gate, await gate.key())
 
         assert (hold.held, hold.max_tokens, hold.outcome) == (550_000, 100, None)
@@ -49,7 +49,7 @@ async def test_a_hold_is_the_ceiling_and_is_told_to_the_observer(tmp_path: Path)
 
 
 async def test_settling_bills_the_reading_and_frees_the_rest(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key()
         hold, _ = await taken(gate, key)
         await hold.settle(Outcome.OK, READING, upstream="fake", attempts=2, lost=[Usage(input=4)])
@@ -62,7 +62,7 @@ async def test_settling_bills_the_reading_and_frees_the_rest(tmp_path: Path) -> 
 
 
 async def test_what_is_above_the_hold_is_shortfall(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key()
         hold, _ = await taken(gate, key)
         reading = Reading(usage=Usage(input=10, output=1_000), basis=Basis.UPSTREAM)
@@ -74,7 +74,7 @@ async def test_what_is_above_the_hold_is_shortfall(tmp_path: Path) -> None:
 
 
 async def test_releasing_bills_nothing_and_names_the_loss(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key()
         hold, _ = await taken(gate, key)
         await hold.release(
@@ -88,7 +88,7 @@ async def test_releasing_bills_nothing_and_names_the_loss(tmp_path: Path) -> Non
 
 
 async def test_whichever_comes_first_counts(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key()
         hold, _ = await taken(gate, key)
         await hold.settle(Outcome.OK, READING, upstream="fake", attempts=1)
@@ -102,7 +102,7 @@ async def test_whichever_comes_first_counts(tmp_path: Path) -> None:
 async def test_a_settle_whose_task_is_cancelled_is_carried_out_and_the_release_behind_it_changes_nothing(
     tmp_path: Path,
 ) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key()
         hold, _ = await taken(gate, key)
         settling = asyncio.create_task(hold.settle(Outcome.OK, READING, upstream="fake", attempts=1))
@@ -117,7 +117,7 @@ async def test_a_settle_whose_task_is_cancelled_is_carried_out_and_the_release_b
 
 
 async def test_a_reserve_whose_task_is_cancelled_leaves_nothing_held(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key()
         command = await reserve(gate, key)
         taking = asyncio.create_task(take(gate.running.gate, command, gate.price()))
@@ -131,7 +131,7 @@ async def test_a_reserve_whose_task_is_cancelled_leaves_nothing_held(tmp_path: P
 
 
 async def test_what_is_not_affordable_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key(credits="100")
         wired, watcher = watched(gate)
         with pytest.raises(PaymentRequired):
@@ -143,7 +143,7 @@ async def test_what_is_not_affordable_is_refused_and_leaves_nothing(tmp_path: Pa
 
 
 async def test_a_ledger_that_is_closed_takes_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key()
         hold, _ = await taken(gate, key)
         later = await reserve(gate, key, charge_id="msg_2")

@@ -16,8 +16,8 @@ from faregate.proxy import story
 from faregate.upstreams.script import End, Play, events, failure, frames_of, plain, stream
 from faregate.wire.usage import Usage
 from tests.contract.riders import message, until
-from tests.gateway import MODEL, ask, running
-from tests.proxy.standing import Server, watched
+from tests.gateway import MODEL, ask
+from tests.proxy.standing import Server, standing, watched
 
 GOOD = message(input_tokens=5, output_tokens=3)
 COST = 5 * 1_000 + 3 * 5_000
@@ -27,7 +27,7 @@ STALL = Play(ending=End.STALL, raw=b"")
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
 async def test_a_call_that_goes_well_is_one_record_with_all_its_facts(tmp_path: Path, is_stream: bool) -> None:  # noqa: FBT001
-    async with running(tmp_path, script=[stream(GOOD) if is_stream else plain(GOOD)]) as gate:
+    async with standing(tmp_path, script=[stream(GOOD) if is_stream else plain(GOOD)]) as gate:
         key = await gate.key()
         wired, watcher = watched(gate)
         server = Server(ask(stream=is_stream), x_api_key=key)
@@ -57,7 +57,7 @@ REFUSED: list[tuple[Any, dict[str, str], int, str]] = [
 
 
 async def test_what_is_refused_is_refused_before_the_hold(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key()
         wired, watcher = watched(gate)
         for body, headers, status, code in REFUSED:
@@ -73,7 +73,7 @@ async def test_what_is_refused_is_refused_before_the_hold(tmp_path: Path) -> Non
 
 
 async def test_the_key_is_judged_before_the_body_is_read(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         server = Server(b"{", x_api_key="nonsense")
         await story.serve(gate.running.gate, server.caller)
 
@@ -82,7 +82,7 @@ async def test_the_key_is_judged_before_the_body_is_read(tmp_path: Path) -> None
 
 async def test_a_call_that_fails_gives_back_what_its_rates_had_taken(tmp_path: Path) -> None:
     script = [failure(400, "invalid_request_error", "no"), plain(GOOD)]
-    async with running(tmp_path, script=script) as gate:
+    async with standing(tmp_path, script=script) as gate:
         key = await gate.key(concurrency=1, input_tokens_per_minute=60)
         wired, watcher = watched(gate)
         for status in (400, 200):
@@ -96,7 +96,7 @@ async def test_a_call_that_fails_gives_back_what_its_rates_had_taken(tmp_path: P
 
 
 async def test_a_wallet_that_refuses_frees_the_rates_too(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+    async with standing(tmp_path) as gate:
         key = await gate.key("empty", credits="0", concurrency=1)
         for _ in range(3):
             server = Server(ask(), x_api_key=key)
@@ -105,7 +105,7 @@ async def test_a_wallet_that_refuses_frees_the_rates_too(tmp_path: Path) -> None
 
 
 async def test_a_caller_who_leaves_is_499_in_the_log_and_gets_no_answer(tmp_path: Path) -> None:
-    async with running(tmp_path, script=[STALL]) as gate:
+    async with standing(tmp_path, script=[STALL]) as gate:
         wired, watcher = watched(gate)
         server = Server(ask(stream=True), x_api_key=await gate.key())
         serving = asyncio.create_task(story.serve(wired, server.caller))
@@ -122,7 +122,7 @@ async def test_a_caller_who_leaves_is_499_in_the_log_and_gets_no_answer(tmp_path
 @pytest.mark.parametrize("frames", [0, 5], ids=["before the first byte", "within the stream"])
 async def test_a_stop_of_the_gateway_bills_nothing_and_frees_the_hold(tmp_path: Path, frames: int) -> None:
     play = events(frames_of(GOOD), ending=End.STALL, ending_after=frames) if frames else STALL
-    async with running(tmp_path, script=[play]) as gate:
+    async with standing(tmp_path, script=[play]) as gate:
         wired, watcher = watched(gate)
         key = await gate.key()
         server = Server(ask(stream=True), x_api_key=key)
@@ -145,7 +145,7 @@ async def test_a_fault_of_our_own_is_one_clean_500_and_the_operator_gets_the_rea
         def __getattr__(self, name: str) -> Any:
             raise RuntimeError("10.0.0.1 says no")
 
-    async with running(tmp_path, script=[stream(GOOD)]) as gate:
+    async with standing(tmp_path, script=[stream(GOOD)]) as gate:
         key = await gate.key()
         wired, watcher = watched(gate)
         broken = msgspec.structs.replace(wired, estimator=Broken())
@@ -160,7 +160,7 @@ async def test_a_fault_of_our_own_is_one_clean_500_and_the_operator_gets_the_rea
 
 
 async def test_a_fault_of_our_own_with_the_hold_open_releases_it(tmp_path: Path) -> None:
-    async with running(tmp_path, script=[plain(GOOD)]) as gate:
+    async with standing(tmp_path, script=[plain(GOOD)]) as gate:
         key = await gate.key()
         wired, watcher = watched(gate)
         broken = msgspec.structs.replace(wired, upstreams={})
