@@ -23,6 +23,7 @@ from faregate.core.catalog import CatalogError
 from faregate.core.ledger import Outcome
 from faregate.edge.listen import Busy, listen
 from faregate.store.sqlite import StoreRefused
+from faregate.welcome import welcome
 from tests.gateway import ASK, running
 
 TOML = """
@@ -121,6 +122,38 @@ async def test_a_second_signal_does_not_wait_for_calls_and_they_cost_nothing(tmp
             wallet.id, key_id=None, model=None, since_ms=None, until_ms=None, before=None, limit=5
         )
         assert [(receipt.outcome, receipt.charged) for receipt in page.receipts] == [(Outcome.SHUTDOWN, 0)]
+
+
+async def test_the_ledger_stays_open_until_the_last_call_has_told_it_how_it_ended(tmp_path: Path) -> None:
+    wired = app.gateway(told(tmp_path))
+    running = await wired.__aenter__()
+    hung_up = asyncio.Event()
+
+    async def receive() -> dict[str, str]:
+        await hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: object) -> None: ...
+
+    key = [(b"x-api-key", (await demo_key(running)).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/messages", "headers": key, "client": ("127.0.0.1", 1)}
+    call = asyncio.create_task(running.door(scope, receive, send))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(wired.__aexit__(None, None, None))
+    await asyncio.wait([closing], timeout=0.3)
+    assert not closing.done()
+    assert await running.store.records.writable()
+
+    hung_up.set()
+    await asyncio.wait_for(asyncio.gather(closing, call), 20)
+    assert not await running.store.records.writable()
+
+
+async def demo_key(running: app.Running) -> str:
+    out = io.StringIO()
+    configured = settings.load({"ANTHROPIC_API_KEY": "k"}, folder=Path("/nowhere"))
+    await welcome(running.desk, configured, base_url="http://gate", model="m", out=out)
+    return where(out.getvalue())[1]
 
 
 async def test_a_second_start_keeps_wallet_key_and_receipts(tmp_path: Path) -> None:
