@@ -3,7 +3,10 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from faregate.core.ledger import State
+from faregate.store import committer
 from faregate.store.port import Keys, Ledger, Office, Prices, Records
 from faregate.store.store import Store
 from tests.store.books import KEY, NOW, SECRET, WALLET, fund, funds, message, opening, release, reserve, settle
@@ -35,6 +38,19 @@ async def test_streaming_is_noted_without_a_wait(store: Store) -> None:
             await asyncio.sleep(0.01)
     await store.ledger.settle(settle(1))
     assert await state(store, 1) is State.SETTLED
+
+
+async def test_a_note_is_spared_when_its_call_ends_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "NOTE_WAIT_S", 60)
+    sizes: list[int] = []
+    async with opening(tmp_path, observe=lambda size, wait_s: sizes.append(size)) as store:
+        await fund(store, 10_000_000)
+        for number, end in ((1, store.ledger.settle(settle(1))), (2, store.ledger.release(release(2)))):
+            await store.ledger.reserve(reserve(number))
+            store.ledger.streaming(message(number), WALLET, NOW)
+            await end
+
+    assert sizes == [1] * len(sizes)
 
 
 async def test_a_note_that_comes_late_or_for_nobody_changes_nothing(store: Store) -> None:

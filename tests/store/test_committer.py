@@ -125,7 +125,12 @@ async def test_no_batch_is_larger_than_its_bound(tmp_path: Path, monkeypatch: py
         assert at.lines() == [str(number) for number in range(40)]
 
 
-@pytest.mark.parametrize("culprit", [stumble, refuse, refuse_late, orphan, lambda c, text: write(c, "bad")])
+def misspell(connection: sqlite3.Connection, text: str) -> None:
+    write(connection, text)
+    connection.execute("INSERT INTO nowhere VALUES (?)", (text,))
+
+
+@pytest.mark.parametrize("culprit", [stumble, refuse, refuse_late, misspell, orphan, lambda c, text: write(c, "bad")])
 async def test_a_command_that_fails_fails_alone(tmp_path: Path, culprit: committing.Apply[str, None]) -> None:
     async with desk(tmp_path) as at:
         held = await at.hold()
@@ -212,6 +217,30 @@ async def test_a_foreign_lock_is_told_to_all_and_the_writer_goes_on(
 
         assert await at.write("after") == 1
         assert at.lines() == ["after"]
+
+
+async def test_a_failure_in_the_midst_keeps_nothing_of_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_WAIT_MS", 1)
+    other = sqlite3.connect(tmp_path / "other.db", isolation_level=None)
+    other.execute("CREATE TABLE far(text TEXT)")
+    other.execute("BEGIN IMMEDIATE")
+
+    def reach(connection: sqlite3.Connection, text: str) -> None:
+        connection.execute("ATTACH ? AS other", (str(tmp_path / "other.db"),))
+        connection.execute("INSERT INTO other.far VALUES (?)", (text,))
+
+    async with desk(tmp_path) as at:
+        held = await at.hold()
+        before, failing, after = at.write("a"), at.committer.submit(reach, "b"), at.write("c")
+        at.opened.set()
+        answers = await asyncio.gather(before, failing, after, return_exceptions=True)
+        await held
+
+        assert [type(answer) for answer in answers] == [NotReady] * 3
+        assert at.lines() == []
+    other.close()
 
 
 async def test_a_full_queue_is_not_ready_but_lets_charges_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,13 @@ async def test_a_wallets_name_is_nobody_elses_name_nor_id(store: Store, name: st
         await store.office.wallet_create(wallet_id="wal_8", name=name, floor=Nanos(0), at_ms=NOW)
 
 
+async def test_a_wallets_id_is_its_own(store: Store) -> None:
+    await store.office.wallet_create(wallet_id="wal_9", name="team", floor=Nanos(0), at_ms=NOW)
+
+    with pytest.raises(Conflict, match="wal_9"):
+        await store.office.wallet_create(wallet_id="wal_9", name="other", floor=Nanos(0), at_ms=NOW)
+
+
 async def test_a_wallet_that_cannot_be_is_refused(store: Store) -> None:
     for name in ("", " team", "team "):
         with pytest.raises(InvalidRequest, match="name"):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from faregate.core.money import Nanos
+from faregate.store import records
 from faregate.store.store import Store
 from tests.store.books import HOUR, KEY, NOW, WALLET, fund, key, message, opening, reserve, settle
 
@@ -57,6 +58,11 @@ async def test_the_last_full_page_has_no_next(busy: Store) -> None:
     assert len(page.receipts) == 10 and page.next is None
 
 
+async def test_a_page_is_bounded(busy: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "PAGE_MAX", 3)
+    assert len(await ids(busy, limit=100)) == 3
+
+
 async def test_filters_narrow_and_combine(busy: Store) -> None:
     assert await ids(busy, key_id="key_2", model="large") == [message(9), message(7)]
     assert await ids(busy, since_ms=NOW + 3, until_ms=NOW + 5) == [message(4), message(3)]
@@ -106,5 +112,5 @@ async def test_writable_is_a_write(store: Store) -> None:
 
 async def test_a_store_that_was_closed_is_not_writable(tmp_path: Path) -> None:
     async with opening(tmp_path) as store:
-        records = store.records
-    assert not await records.writable()
+        closed = store.records
+    assert not await closed.writable()

@@ -71,10 +71,12 @@ def test_a_posted_balance_that_no_transfer_explains_is_refused(raw: Raw, change:
     "change",
     [
         "held = held - 1",
-        "held = held - 600",
-        "held = held - 600, moves = moves + 1",
-        "held = held - 600, moves = moves + 1, moved_by = 'a'",
-        "held = held + 600, moves = moves, moved_by = 'a'",
+        "held = held - 300",
+        "held = held - 200, moves = moves + 1",
+        "held = held - 200, moves = moves + 1, moved_by = 'a'",
+        "held = held - 300, moves = moves + 1, moved_by = 'b'",
+        "held = held - 200, moves = 2, moved_by = 'a'",
+        "held = held + 300, moved_by = 'b'",
         "moves = moves + 1, moved_by = 'a'",
         "moved_by = 'b'",
         "moves = 0",
@@ -83,7 +85,7 @@ def test_a_posted_balance_that_no_transfer_explains_is_refused(raw: Raw, change:
 def test_a_held_balance_that_no_hold_explains_is_refused(raw: Raw, change: str) -> None:
     raw.reserve("a", 200)
     raw.do(raw.released("a"))
-    raw.reserve("b", 600)
+    raw.reserve("b", 300)
 
     refused(raw, f"UPDATE account SET {change} WHERE id = '{WALLET}'", because="by a hold only")
 
@@ -227,7 +229,8 @@ def test_a_transfer_moves_something_forward(raw: Raw, amount: int) -> None:
         ("loss:a", "loss", (WALLET, "revenue"), "a"),
         ("loss:a", "loss", ("crash_loss", WALLET), "a"),
         ("cap:w", "cap", ("limits", WALLET), "NULL"),
-        ("limit:a:l", "limit", ("l", "revenue"), "a"),
+        (f"limit:a:{WALLET}", "limit", (WALLET, "revenue"), "a"),
+        (f"limit:a:{WALLET}", "limit", (WALLET, "limits"), "a"),
     ],
 )
 def test_a_kind_of_transfer_has_its_own_accounts_and_its_own_name(
@@ -409,6 +412,23 @@ def test_a_shortfall_that_names_no_row_is_refused(raw: Raw) -> None:
     raw.reserve("a", 0)
 
     refused(raw, raw.settled("a", 0, 50).replace("'shortfall:a'", "NULL"), because="CHECK")
+
+
+def test_a_limit_pays_for_a_charge_that_was_held_on_it_and_what_it_cost(raw: Raw) -> None:
+    limit = "INSERT INTO account(wallet_id, id, kind, name, key_id, floor, created_at, ends_at) VALUES "
+    for name in ("l", "m"):
+        raw.do(limit + f"('{WALLET}', '{name}', 'limit', 'quota', '{KEY}', 0, 0, 9)")
+        raw.do(raw.transfer(f"cap:{name}", "cap", ("limits", name), 600))
+    raw.reserve("a")
+    raw.do(raw.hold("a", account="l"))
+    because = "its charge does not explain"
+    refused(raw, raw.transfer("limit:a:l", "limit", ("l", "limits"), 100, "a"), because=because)
+    raw.settle("a", 100)
+
+    refused(raw, raw.transfer("limit:a:l", "limit", ("l", "limits"), 99, "a"), because=because)
+    refused(raw, raw.transfer("limit:a:m", "limit", ("m", "limits"), 100, "a"), because=because)
+    raw.do(raw.transfer("limit:a:l", "limit", ("l", "limits"), 100, "a"))
+    assert raw.one("SELECT posted - held FROM account WHERE id = 'l'") == 500
 
 
 def test_a_loss_is_booked_once(raw: Raw) -> None:

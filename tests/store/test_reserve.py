@@ -223,6 +223,14 @@ async def test_the_wallet_is_judged_first_then_the_quota_then_the_windows(store:
     assert (last.code, last.retry_after_s, last.details["available"]) == ("spend_1d", 24 * 3_600, "200")
 
 
+async def test_what_is_affordable_is_the_least_of_all(store: Store) -> None:
+    await fund(store, 10_000_000, quota=Nanos(350_000), spend_5h=Nanos(150_000))
+    with pytest.raises(PaymentRequired) as refused:
+        await store.ledger.reserve(reserve(1, min_tokens=60))
+
+    assert refused.value.details == {"required": "600", "available": "350", "affordable_max_tokens": 10}
+
+
 async def test_a_refused_call_opens_no_window(store: Store) -> None:
     await fund(store, 10_000_000, spend_5h=Nanos(5))
     with pytest.raises(RateLimited):

@@ -28,6 +28,7 @@ def test_a_reader_cannot_write_nor_make_a_file(tmp_path: Path) -> None:
     writer = sqlite.writer(tmp_path / "x.db")
     writer.execute("CREATE TABLE t(x)")
     reader = sqlite.reader(tmp_path / "x.db")
+    assert (pragma(reader, "query_only"), pragma(reader, "wal_autocheckpoint")) == (1, 0)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader.execute("INSERT INTO t VALUES (1)")
     reader.close()

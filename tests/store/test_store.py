@@ -129,6 +129,19 @@ async def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     assert "is damaged" in await refusal(tmp_path)
 
 
+async def test_damage_where_nobody_looks_is_found_at_the_start(tmp_path: Path) -> None:
+    async with opening(tmp_path) as store:
+        await fund(store, 1_000)
+    path = tmp_path / "faregate.db"
+    connection = sqlite3.connect(path)
+    (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'transfer_wallet'").fetchone()
+    connection.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: (page - 1) * 2_048] + b"\xff" * 2_048 + whole[page * 2_048 :])
+
+    assert "is damaged" in await refusal(tmp_path)
+
+
 async def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert f"Cannot write in {tmp_path}/nowhere" in await refusal(tmp_path / "nowhere")
 

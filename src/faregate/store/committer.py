@@ -41,6 +41,25 @@ QUEUE_MAX: Final = 8_192
 NOTE_WAIT_S: Final = 0.5
 """How long a note may wait for a batch to ride with."""
 
+FAILURES: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""What SQLite says when it is the file or the machine that fails, and not one command."""
+
+PRIMARY_CODE: Final = 0xFF
+"""The low byte of an extended error code."""
+
 Apply = Callable[[sqlite3.Connection, C], R]
 Job = tuple[Apply[Any, Any], Any, "asyncio.Future[Any] | None", float]
 """What to do, with what, whom to tell, and since when it waits."""
@@ -156,7 +175,8 @@ class Committer:
                 outcomes = self._together(batch, savepoints=True)
             if outcomes is None:
                 outcomes = [self._alone(job) for job in batch]
-        except sqlite3.Error as error:
+        except Exception as error:
+            # Whatever it was: a writer that died of it would leave everybody waiting for ever.
             self._roll_back()
             return [unavailable(error) for _ in batch]
         return outcomes
@@ -224,9 +244,7 @@ class Committer:
 
 def _database_failed(error: Exception) -> bool:
     """Whether it is the database that fails (disk full, locked, I/O, corrupted), and not this one command."""
-    if not isinstance(error, sqlite3.DatabaseError):
-        return False
-    return not isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError)
+    return getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE in FAILURES
 
 
 def _answer(error: Exception) -> GatewayError:

@@ -135,12 +135,8 @@ def _refusal(command: Reserve, spendable: int, bounds: list[Limit], least: int) 
 
 def _details(command: Reserve, available: int, least: int) -> dict[str, Any]:
     rest = least - command.input_ceiling
-    if rest < 0:
-        tokens = 0
-    elif command.output_price == 0:
-        tokens = command.max_tokens
-    else:
-        tokens = min(command.max_tokens, rest // command.output_price)
+    # Where output is free, a refusal means that the input alone was too much.
+    tokens = 0 if rest < 0 else min(command.max_tokens, rest // command.output_price)
     return {
         "required": show_credits(command.input_ceiling + command.max_tokens * command.output_price),
         "available": show_credits(available),

@@ -11,7 +11,7 @@ import msgspec
 
 from faregate.core.ledger import REVENUE, Loss, Outcome, Release, Settle
 from faregate.core.money import Nanos
-from faregate.store.statements import ORPHAN, PAY_LIMITS, READ_OPEN, READ_STATE, RELEASE, SETTLE, TRANSFER
+from faregate.store.statements import PAY_LIMITS, READ_OPEN, READ_STATE, RELEASE, SETTLE, TRANSFER
 from faregate.wire.usage import Usage
 
 SWEEP_MAX: Final = 1_000
@@ -114,12 +114,15 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 def sweep(connection: sqlite3.Connection, node: str, incarnation: int, at_ms: int) -> Swept:
-    """Orphan and release every open charge that is not of this incarnation. Runs before commands are taken."""
+    """Release every open charge that is not of this incarnation. Runs before commands are taken.
+
+    Such a charge is an orphan; where one process owns the file, that state and its end are one commit, so only the
+    end is written.
+    """
     charges, lost = 0, 0
     while rows := connection.execute(READ_OPEN, (node, incarnation, SWEEP_MAX)).fetchall():
         connection.execute("BEGIN IMMEDIATE")
         for wallet_id, charge_id, key_id, estimated in rows:
-            connection.execute(ORPHAN, (wallet_id, charge_id))
             release(
                 connection,
                 Release(

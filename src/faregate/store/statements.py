@@ -71,7 +71,3 @@ READ_OPEN: Final = """
 SELECT wallet_id, id, key_id, estimated FROM charge
 WHERE settled_at IS NULL AND NOT (node = ? AND incarnation = ?) ORDER BY node, incarnation, wallet_id, id LIMIT ?
 """
-
-ORPHAN: Final = """
-UPDATE charge SET state = 'orphaned' WHERE wallet_id = ? AND id = ? AND state IN ('reserved', 'streaming')
-"""

@@ -67,9 +67,10 @@ def open_wallet(connection: sqlite3.Connection, opening: Opening) -> Wallet:
         raise InvalidRequest(
             f"floor: a new wallet is empty, so its floor cannot be {show_credits(opening.floor)}, above 0."
         )
-    if _found(connection, name) is not None or _found(connection, opening.wallet_id) is not None:
-        raise Conflict(f"name: there is a wallet {name} already.", code="conflict")
     wallet_id = opening.wallet_id
+    for taken in (name, wallet_id):
+        if _found(connection, taken) is not None:
+            raise Conflict(f"name: there is a wallet {taken} already.", code="conflict")
     connection.execute(_INSERT, (wallet_id, wallet_id, name, opening.floor, opening.at_ms))
     return find(connection, wallet_id)
 

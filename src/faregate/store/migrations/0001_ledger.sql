@@ -158,7 +158,8 @@ CREATE TABLE transfer(
     WHEN 'loss' THEN debit_id IN ('shortfall', 'crash_loss', 'error_loss', 'abandon_loss') AND credit_id = 'revenue'
       AND idem IS 'loss:' || charge_id
     WHEN 'cap' THEN debit_id = 'limits' AND idem = 'cap:' || credit_id AND charge_id IS NULL
-    WHEN 'limit' THEN credit_id = 'limits' AND idem IS 'limit:' || charge_id || ':' || debit_id
+    WHEN 'limit' THEN debit_id <> wallet_id AND credit_id = 'limits'
+      AND idem IS 'limit:' || charge_id || ':' || debit_id
     ELSE 0 END)
 ) STRICT;
 CREATE INDEX transfer_wallet ON transfer(wallet_id);
@@ -198,7 +199,7 @@ CREATE TRIGGER account_held BEFORE UPDATE OF held, moves, moved_by ON account
 WHEN NEW.moves <> OLD.moves + 1 OR NOT EXISTS(
   SELECT 1 FROM hold h WHERE h.wallet_id = NEW.wallet_id AND h.charge_id = NEW.moved_by AND h.account_id = NEW.id
     AND ((h.closed = NEW.moves AND NEW.held = OLD.held - h.amount)
-      OR (h.closed IS NULL AND h.seq = NEW.moves AND NEW.held = OLD.held + h.amount)))
+      OR (h.seq = NEW.moves AND NEW.held = OLD.held + h.amount)))
 BEGIN SELECT RAISE(ABORT, 'held changes by a hold only'); END;
 
 -- Transfers -------------------------------------------------------------------------------------------------------
@@ -208,7 +209,8 @@ WHEN NEW.charge_id IS NOT NULL AND NOT EXISTS(
   SELECT 1 FROM charge c WHERE c.wallet_id = NEW.wallet_id AND c.id = NEW.charge_id AND CASE NEW.kind
     WHEN 'settle' THEN c.state = 'settled' AND c.charged = NEW.amount
     WHEN 'shortfall' THEN c.state = 'settled' AND c.shortfall = NEW.amount
-    WHEN 'limit' THEN c.state = 'settled' AND c.charged = NEW.amount
+    WHEN 'limit' THEN c.state = 'settled' AND c.charged = NEW.amount AND EXISTS(SELECT 1 FROM hold h
+      WHERE h.wallet_id = c.wallet_id AND h.charge_id = c.id AND h.account_id = NEW.debit_id)
     ELSE c.settled_at IS NOT NULL END)
 BEGIN SELECT RAISE(ABORT, 'a transfer that its charge does not explain'); END;
 
@@ -287,7 +289,7 @@ BEGIN
     WHEN NEW.idem_key IS NOT OLD.idem_key AND (NEW.idem_key IS NOT NULL OR NEW.state <> 'released')
       THEN RAISE(ABORT, 'an idempotency key is freed by a release only')
     WHEN NEW.charged > 0 AND NEW.charged > (SELECT COALESCE(SUM(h.amount), 0) FROM hold h
-        WHERE h.wallet_id = NEW.wallet_id AND h.charge_id = NEW.id AND h.account_id = NEW.wallet_id AND h.closed IS NULL)
+        WHERE h.wallet_id = NEW.wallet_id AND h.charge_id = NEW.id AND h.account_id = NEW.wallet_id)
       THEN RAISE(ABORT, 'charged is more than held')
   END;
 END;
