@@ -37,6 +37,7 @@ from faregate.edge.api import Api
 from faregate.edge.asgi import App, Door, Intake
 from faregate.edge.desk import Desk
 from faregate.edge.listen import listen, listen_for_owner
+from faregate.edge.protocol import Protocol
 from faregate.fleet import running_upstreams
 from faregate.logs import set_up_logging
 from faregate.proxy.port import Gateway
@@ -151,7 +152,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
