@@ -243,6 +243,10 @@ def test_ctrl_c_leaves_nothing_behind_and_starting_again_keeps_everything(tmp_pa
         assert key not in second.banner
         assert f"{key.rpartition('_')[0]}_… was shown at the first start" in second.banner
         assert second.get("/v1/wallet", key)["balance"] == left
+        another = re.search(r"another: (.+)$", second.banner, re.MULTILINE)
+        assert another is not None
+        (issued,) = set(KEY.findall(second.run("sh", "-c", another[1], key="", folder=tmp_path)))
+        assert second.get("/v1/wallet", issued)["balance"] == left
     finally:
         second.end()
 

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -78,17 +79,18 @@ class Observer:
         self._log.error(what, request_id=request_id, exc_info=error)
 
 
-def run(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM. Raises Busy, SettingsError, StoreRefused or CatalogError before it serves."""
-    try:
-        import uvloop  # noqa: PLC0415  # it does not exist on every platform
+def run(settings: Settings, *, command: str) -> int:
+    """Serve until SIGINT or SIGTERM. Raises Busy, SettingsError, StoreRefused, CatalogError or ModelFailure before it
+    serves. `command` is how this program is called from another terminal."""
+    serving = serve(settings, command=command)
+    if find_spec("uvloop") is None:  # It does not exist on every platform.
+        return asyncio.run(serving)
+    import uvloop  # noqa: PLC0415
 
-        return uvloop.run(serve(settings))
-    except ImportError:
-        return asyncio.run(serve(settings))
+    return uvloop.run(serving)
 
 
-async def serve(settings: Settings, *, out: TextIO | None = None) -> int:
+async def serve(settings: Settings, *, command: str = "faregate", out: TextIO | None = None) -> int:
     """Serve until a signal."""
     with contextlib.ExitStack() as sockets:
         public = sockets.enter_context(listen(settings.server.host, settings.server.port, setting="server"))
@@ -104,7 +106,14 @@ async def serve(settings: Settings, *, out: TextIO | None = None) -> int:
                 with _until_signalled(servers, running.door):
                     serving = asyncio.gather(*(server.serve() for server in servers))
                     model = running.gate.catalog.models()[0].id
-                    await welcome(running.desk, settings, base_url=base_url(public), model=model, out=out or sys.stdout)
+                    await welcome(
+                        running.desk,
+                        settings,
+                        base_url=base_url(public),
+                        model=model,
+                        command=command,
+                        out=out or sys.stdout,
+                    )
                     await serving
             finally:
                 settings.socket.unlink(missing_ok=True)

@@ -19,7 +19,9 @@ DEMO_CREDITS: Final = "5000000"
 _OFFLINE: Final = "  (a small offline model for trying and testing; set ANTHROPIC_API_KEY for the real ones)"
 
 
-async def welcome(at: Desk, settings: Settings, *, base_url: str, model: str, out: TextIO) -> None:
+async def welcome(
+    at: Desk, settings: Settings, *, base_url: str, model: str, command: str = "faregate", out: TextIO
+) -> None:
     """Print where we are and how to call; on a database without wallets, make the demo wallet and its key first."""
     lines = ["", f"Faregate is at  {base_url}", f"  data          {settings.home}"]
     for upstream in settings.upstreams:
@@ -34,7 +36,7 @@ async def welcome(at: Desk, settings: Settings, *, base_url: str, model: str, ou
         ]
     else:
         key = "$FAREGATE_KEY"
-        lines += await _shown_before(at, [wallet.name for wallet in wallets])
+        lines += await _shown_before(at, [wallet.name for wallet in wallets], command)
     lines += ["", *_curl(base_url, key, model), "", "Ctrl-C ends it. One line for each request follows.", ""]
     out.write("\n".join(lines) + "\n")
     out.flush()
@@ -48,10 +50,10 @@ async def _first_key(at: Desk) -> str:
     return (await desk.key_create(at, Asked(form=forms.NewKey(wallet=DEMO, name=DEMO)))).key
 
 
-async def _shown_before(at: Desk, wallets: list[str]) -> list[str]:
+async def _shown_before(at: Desk, wallets: list[str], command: str) -> list[str]:
     """Say when the demo key was shown, and how to get another: none is ever shown again."""
     wallet = DEMO if DEMO in wallets else wallets[0]
-    create = f"faregate key create --wallet {shlex.quote(wallet)}"
+    create = f"{command} key create --wallet {shlex.quote(wallet)}"
     for key in await at.office.keys(wallet) if wallet == DEMO else ():
         if key.name == DEMO and key.revoked_at_ms is None:
             when = moment(key.created_at_ms).strftime("%Y-%m-%d %H:%M UTC")

@@ -3,13 +3,16 @@
 Method: walk the commands.
 """
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from faregate import __version__
-from faregate.cli.commands import commands
+from faregate.cli.commands import called_again, commands
 from tests.cli.conftest import Run
 
 
@@ -53,3 +56,20 @@ def test_serve_refuses_a_bad_flag_and_a_bad_file_before_it_starts_anything(
     assert wrong.err.endswith("own.toml, line 2: server.prot: there is no such setting; did you mean port?\n")
     assert faregate("--config", "own.toml", "serve").err == wrong.err
     assert not folder.exists()
+
+
+def test_what_the_banner_says_to_type_works_in_another_folder_for_the_same_data(tmp_path: Path) -> None:
+    """Each way the program was started: by a path, by its name, and as a module."""
+    script = Path(sys.executable).with_name("faregate")
+    folder = tmp_path / "a home"
+    home = {"FAREGATE_HOME": str(folder), "PATH": "/usr/bin:/bin"}
+    on_path = {**home, "PATH": f"{script.parent}:{home['PATH']}"}
+    ways = [(str(script), home), (str(script), on_path), (str(script.parent / "x" / "__main__.py"), home)]
+    for number, (program, environ) in enumerate(ways):
+        typed = f"{called_again(program, environ)} wallet create w{number}"
+        shell = {"PATH": environ["PATH"]}
+        subprocess.run(["sh", "-c", typed], cwd="/", env=shell, check=True, capture_output=True, timeout=60)
+
+    assert (folder / "faregate.db").exists()
+    assert called_again(str(script), {"PATH": on_path["PATH"]}) == "faregate"
+    assert called_again(str(script), {"PATH": "/usr/bin:/bin"}) == shlex.quote(str(script))

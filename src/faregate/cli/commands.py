@@ -4,6 +4,10 @@ The rule: building it imports nothing that a command needs only when it runs; `f
 """
 
 import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -68,4 +72,18 @@ def serve(
     )
     from faregate.app import run  # noqa: PLC0415  # a wrong setting is told before a server is imported
 
-    raise typer.Exit(run(settings))
+    raise typer.Exit(run(settings, command=called_again(sys.argv[0], os.environ)))
+
+
+def called_again(program: str, environ: Mapping[str, str]) -> str:
+    """How this program is called from another terminal, in any folder, for the same data."""
+    file = Path(program)
+    found = shutil.which(file.name, path=environ.get("PATH"))
+    if file.suffix == ".py":
+        command = f"{shlex.quote(sys.executable)} -m faregate"
+    elif found is not None and file.exists() and Path(found).samefile(file):
+        command = file.name
+    else:
+        command = shlex.quote(str(file.absolute()))
+    home = environ.get("FAREGATE_HOME")
+    return command if not home else f"FAREGATE_HOME={shlex.quote(str(Path(home).expanduser().absolute()))} {command}"
