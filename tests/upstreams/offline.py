@@ -17,8 +17,9 @@ from tests.upstreams.asking import ask, whole
 
 STORY = "The gate stood at the end of a long road, and nobody in the town could say who had built it. " * 12
 _ROW = {"type": "array", "minItems": 16, "maxItems": 16, "items": {"type": "integer"}}
-LONG = {"format": {"type": "json_schema", "schema": {"type": "array", "minItems": 16, "maxItems": 16, "items": _ROW}}}
-"""An `output_config` that takes more than 500 tokens to keep to, whatever the model would say by itself."""
+_PAGE = {**_ROW, "items": _ROW}
+LONG = {"format": {"type": "json_schema", "schema": {**_ROW, "items": _PAGE}}}
+"""An `output_config` that takes minutes to keep to, whatever the model would say by itself: 4,096 numbers."""
 
 
 @asynccontextmanager
