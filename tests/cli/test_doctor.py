@@ -32,7 +32,7 @@ def test_a_person_reads_a_line_for_each_check(faregate: Run) -> None:
     faregate("wallet", "create", "demo", "--credits", "5")
     lines = faregate("doctor").out.splitlines()
 
-    assert any(line.startswith("ok") and "1 wallets, and the books are clean" in line for line in lines)
+    assert any(line.startswith("ok") and "1 wallet, and the books are clean" in line for line in lines)
     assert not any(line.startswith("FAIL") for line in lines)
 
 

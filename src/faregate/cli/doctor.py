@@ -110,7 +110,7 @@ def _database(settings: Settings) -> str:
         broken = [finding["rule"] for finding in door.get("/audit")["findings"] if finding["count"]]
     if broken:
         raise Ill(f"the books are not clean ({', '.join(broken)}): `faregate audit` says more")
-    return f"{settings.database}: {wallets} wallets, and the books are clean"
+    return f"{settings.database}: {wallets} wallet{'s' if wallets != 1 else ''}, and the books are clean"
 
 
 def _upstream(kind: str, url: str) -> str:
