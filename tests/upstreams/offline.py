@@ -55,13 +55,28 @@ async def plain(local: Local, call: Ask) -> dict[str, Any]:
     return message
 
 
-async def slots_at_work(local: Local) -> int:
-    """How many calls the model is at, by its own word."""
+async def slots(local: Local) -> list[dict[str, Any]]:
+    """What the model is at, by its own word."""
     running = local.process.running
     assert running is not None
     async with httpx2.AsyncClient(headers={"x-api-key": running.key}, timeout=60) as client:
-        slots = (await client.get(f"http://{running.origin.authority}/slots")).json()
-    return sum(slot["is_processing"] for slot in slots)
+        found: list[dict[str, Any]] = (await client.get(f"http://{running.origin.authority}/slots")).json()
+    return found
+
+
+async def slots_at_work(local: Local) -> int:
+    return sum(slot["is_processing"] for slot in await slots(local))
+
+
+async def writing(local: Local) -> None:
+    """Wait until some call has got words from the model."""
+    async with asyncio.timeout(60):
+        while not await _decoded(local):  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(0.02)
+
+
+async def _decoded(local: Local) -> bool:
+    return any(slot["is_processing"] and slot["next_token"][0]["n_decoded"] > 3 for slot in await slots(local))
 
 
 async def idle(local: Local) -> None:

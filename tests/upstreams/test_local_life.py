@@ -21,7 +21,7 @@ from faregate.upstreams.local_weights import ModelFailure, find_model
 from faregate.upstreams.port import Fault, FaultKind
 from faregate.upstreams.transport import Transport
 from tests.upstreams.asking import until, whole
-from tests.upstreams.offline import LONG, STORY, asked, idle, plain, running, slots_at_work
+from tests.upstreams.offline import LONG, STORY, asked, idle, plain, running, slots_at_work, writing
 from tests.upstreams.telling import events
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -65,9 +65,7 @@ async def test_a_hang_up_ends_the_reading_in_the_model(local: Local) -> None:
 
 async def test_a_plain_call_that_is_given_up_ends_the_work_in_the_model(local: Local) -> None:
     call = asyncio.create_task(local.send(asked(output_config=LONG, max_tokens=4_000)))
-    async with asyncio.timeout(60):
-        while not await slots_at_work(local):  # noqa: ASYNC110 - it happens in another process
-            await asyncio.sleep(0.02)
+    await writing(local)
 
     call.cancel()
 
