@@ -89,7 +89,7 @@ class Attempts:
     async def _try_in_turn(self) -> Reply:
         names = self._gate.routes.upstreams(self._ask.model)
         if not names:
-            raise NotReady("No upstream is configured for this model.")
+            raise NotReady("No upstream is configured for this model.", should_retry=False)
         loop = asyncio.get_running_loop()
         began = loop.time()
         welcome_at: dict[str, float] = {}
