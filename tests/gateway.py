@@ -1,8 +1,8 @@
 """A whole gateway on loopback for tests: the app as it is shipped, real SQLite, a scripted upstream, real sockets.
 
-    async with running(tmp_path) as gate:
-        key = await gate.key(quota="100")
-        answer = await gate.post("/v1/messages", key, body)
+async with running(tmp_path) as gate:
+    key = await gate.key(quota="100")
+    answer = await gate.post("/v1/messages", key, body)
 """
 
 import asyncio

@@ -58,6 +58,8 @@ def _timeouts(timeouts: s.Timeouts) -> Timeouts:
     return Timeouts(
         connect=timeouts.connect_s,
         first_byte=timeouts.first_byte_s,
+        # The head of a plain answer comes when all of it has been made.
+        first_byte_plain=timeouts.total_s,
         idle=timeouts.idle_s,
         total=timeouts.total_s,
     )

@@ -218,13 +218,15 @@ async def test_the_keys_own_quota_bounds_the_call_and_its_rest_is_told(tmp_path:
         assert refused.json()["error"]["details"]["available"] == "1980", "20 credits of the quota have been spent"
 
 
-async def test_a_request_id_is_ours_in_the_header_and_in_every_error_body(tmp_path: Path) -> None:
+async def test_a_request_id_is_ours_in_the_header_in_every_error_body_and_in_the_receipt(tmp_path: Path) -> None:
     async with running(tmp_path, toml=NO_RETRY) as gate:
         key = await gate.key()
         answer, refused = await gate.message(key), await gate.message(key, b"{")
 
         assert re.fullmatch(r"req_[0-9A-Z]{26}", answer.headers["request-id"])
         assert refused.json()["request_id"] == refused.headers["request-id"] != answer.headers["request-id"]
+        receipt = await gate.receipt(key, answer.json()["id"])
+        assert receipt["request_id"] == answer.headers["request-id"]
 
 
 async def test_the_estimate_learns_from_what_upstream_counted(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ TOKENS = st.integers(0, 100_000)
 
 def command(input_ceiling: int, output_price: int, max_tokens: int, min_tokens: int) -> Reserve:
     return Reserve(
-        charge_id="msg_1", wallet_id="wal_1", key_id="k", model="m", price_id="p", body_sha256=b"",
+        charge_id="msg_1", wallet_id="wal_1", key_id="k", request_id="req_1", model="m", price_id="p", body_sha256=b"",
         idempotency_key=None, input_ceiling=Nanos(input_ceiling), output_price=Nanos(output_price),
         max_tokens=max_tokens, min_tokens=min_tokens, estimated=Nanos(0), at_ms=0,
     )  # fmt: skip

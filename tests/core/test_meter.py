@@ -32,9 +32,7 @@ def test_nothing_started_used_nothing() -> None:
 def test_a_whole_answer_reads_as_its_last_counts(fresh: int, read: int, written: int, outputs: list[int]) -> None:
     meter = Meter()
     meter.start(
-        usage_of(
-            input_tokens=fresh, cache_read_input_tokens=read, cache_creation_input_tokens=written, output_tokens=1
-        )
+        usage_of(input_tokens=fresh, cache_read_input_tokens=read, cache_creation_input_tokens=written, output_tokens=1)
     )
     for output in outputs:
         meter.delivered(1_000)

@@ -30,7 +30,7 @@ MARKS = st.sampled_from([None, {"type": "ephemeral"}, {"type": "ephemeral", "ttl
 
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
-    messages = []
+    messages: list[dict[str, Any]] = []
     for text in draw(st.lists(TEXTS.filter(str.strip), min_size=1, max_size=5)):
         block: dict[str, Any] = {"type": "text", "text": text}
         if len(messages) < 4 and (mark := draw(MARKS)) is not None:

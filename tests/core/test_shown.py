@@ -39,6 +39,7 @@ def test_usage_is_shown_in_classes_that_add_up_to_what_went_in(
 def test_a_receipt_is_written_as_its_caller_reads_it() -> None:
     receipt = Receipt(
         id="msg_1",
+        request_id="req_1",
         wallet_id="wal_1",
         key_id="k1",
         state=State.SETTLED,
@@ -57,6 +58,7 @@ def test_a_receipt_is_written_as_its_caller_reads_it() -> None:
 
     assert msgspec.to_builtins(ReceiptView.of(receipt)) == {
         "id": "msg_1",
+        "request_id": "req_1",
         "wallet_id": "wal_1",
         "key_id": "k1",
         "state": "settled",

@@ -22,8 +22,10 @@ def frame(event: dict[str, Any], end: str = "\n") -> bytes:
 
 
 def message_start(**usage: int) -> dict[str, Any]:
-    message = {"id": "msg_theirs", "type": "message", "role": "assistant", "model": "theirs", "content": [],
-               "stop_reason": None, "stop_sequence": None, "usage": usage, "extra": {"kept": [1, 2]}}  # fmt: skip
+    message: dict[str, Any] = {
+        "id": "msg_theirs", "type": "message", "role": "assistant", "model": "theirs", "content": [],
+        "stop_reason": None, "stop_sequence": None, "usage": usage, "extra": {"kept": [1, 2]},
+    }  # fmt: skip
     return {"type": "message_start", "message": message}
 
 

@@ -39,6 +39,7 @@ async def call(at: Admin, wallet_id: str, key_id: str, *, tokens: int, model: st
             charge_id=charge_id,
             wallet_id=wallet_id,
             key_id=key_id,
+            request_id="req_1",
             model=model,
             price_id=version.id,
             body_sha256=b"0" * 32,

@@ -27,8 +27,9 @@ async def reserve(gate: Gate, key: str, *, max_tokens: int = 100, charge_id: str
     found = await gate.running.gate.keys.find(key)
     assert found is not None
     return Reserve(
-        charge_id=charge_id, wallet_id=found.wallet_id, key_id=found.id, model=MODEL, price_id=gate.price().id,
-        body_sha256=bytes(32), idempotency_key=None, input_ceiling=Nanos(50_000), output_price=gate.price().output,
+        charge_id=charge_id, wallet_id=found.wallet_id, key_id=found.id, request_id="req_1", model=MODEL,
+        price_id=gate.price().id, body_sha256=bytes(32), idempotency_key=None, input_ceiling=Nanos(50_000),
+        output_price=gate.price().output,
         max_tokens=max_tokens, min_tokens=max_tokens, estimated=Nanos(30_000), at_ms=gate.running.gate.now_ms(),
     )  # fmt: skip
 

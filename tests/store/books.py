@@ -40,6 +40,7 @@ def reserve(number: int, **fields: Any) -> Reserve:
         "charge_id": message(number),
         "wallet_id": WALLET,
         "key_id": KEY,
+        "request_id": f"req_{number}",
         "model": PRICE.model,
         "price_id": PRICE.id,
         "body_sha256": b"b" * 32,
@@ -156,9 +157,9 @@ class Raw:
     @staticmethod
     def charge(name: str, held: int = 600) -> str:
         return (
-            "INSERT INTO charge(wallet_id, id, key_id, body_sha256, model, price_id, held, estimated, node, "
-            f"incarnation, created_at) VALUES ('{WALLET}', '{name}', '{KEY}', x'00', 'small', 'p', {held}, 9, "
-            "'main', 1, 0)"
+            "INSERT INTO charge(wallet_id, id, key_id, request_id, body_sha256, model, price_id, held, estimated, "
+            f"node, incarnation, created_at) VALUES ('{WALLET}', '{name}', '{KEY}', 'r', x'00', 'small', 'p', "
+            f"{held}, 9, 'main', 1, 0)"
         )
 
     def hold(self, name: str, amount: int = 600, account: str = WALLET) -> str:

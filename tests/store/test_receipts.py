@@ -10,6 +10,7 @@ from faregate.wire.usage import Usage
 
 ROW = (
     "m",
+    "req_1",
     "w",
     "k",
     "settled",
@@ -34,6 +35,7 @@ def test_every_column_has_its_place() -> None:
     assert len(ROW) + 1 == len(RECEIPT_COLUMNS.split(","))
     assert receipts.receipt((*ROW, 9)) == Receipt(
         id="m",
+        request_id="req_1",
         wallet_id="w",
         key_id="k",
         state=State.SETTLED,
@@ -53,7 +55,7 @@ def test_every_column_has_its_place() -> None:
 
 def test_an_open_charge_has_neither_outcome_nor_end() -> None:
     row = [*ROW, None]
-    row[3], row[4] = "reserved", None
+    row[4], row[5] = "reserved", None
     receipt = receipts.receipt(row)
 
     assert (receipt.state, receipt.outcome, receipt.settled_at_ms) == (State.RESERVED, None, None)

@@ -72,6 +72,8 @@ class Reserve(msgspec.Struct, frozen=True, kw_only=True):
     """The message id, and the idempotency key of everything that follows."""
     wallet_id: str
     key_id: str
+    request_id: str
+    """The request that asks for it: a receipt leads back to the caller's own log."""
     model: str
     price_id: str
     body_sha256: bytes
@@ -138,6 +140,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """A charge as its caller may read it back."""
 
     id: str
+    request_id: str
     wallet_id: str
     key_id: str
     state: State

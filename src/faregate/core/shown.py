@@ -52,6 +52,7 @@ class ReceiptView(msgspec.Struct, frozen=True, kw_only=True):
     """What a call cost, and why."""
 
     id: str
+    request_id: str
     wallet_id: str
     key_id: str
     state: str
@@ -71,6 +72,7 @@ class ReceiptView(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, receipt: Receipt) -> "ReceiptView":
         return cls(
             id=receipt.id,
+            request_id=receipt.request_id,
             wallet_id=receipt.wallet_id,
             key_id=receipt.key_id,
             state=receipt.state.value,

@@ -50,6 +50,7 @@ class Fare(msgspec.Struct, frozen=True, kw_only=True):
             charge_id=gate.new_id("msg_"),
             wallet_id=self.key.wallet_id,
             key_id=self.key.id,
+            request_id=caller.request_id,
             model=self.admitted.model.id,
             price_id=quoted.price.id,
             body_sha256=hashlib.sha256(self.body).digest(),

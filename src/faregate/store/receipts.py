@@ -12,11 +12,12 @@ from faregate.wire.usage import Usage
 
 def receipt(row: Sequence[Any]) -> Receipt:
     """Read a row of RECEIPT_COLUMNS."""
-    (id_, wallet_id, key_id, state, outcome, model, *counts, basis, price_id) = row[:13]
-    held, charged, shortfall, attempts, created_at, settled_at = row[13:]
+    (id_, request_id, wallet_id, key_id, state, outcome, model, *counts, basis, price_id) = row[:14]
+    held, charged, shortfall, attempts, created_at, settled_at = row[14:]
     input_, output, cache_read, cache_write_5m, cache_write_1h = counts
     return Receipt(
         id=id_,
+        request_id=request_id,
         wallet_id=wallet_id,
         key_id=key_id,
         state=State(state),

@@ -72,6 +72,7 @@ def _write(
             wallet_id,
             charge_id,
             command.key_id,
+            command.request_id,
             command.idempotency_key,
             command.body_sha256,
             command.model,

@@ -21,8 +21,8 @@ INSERT INTO account(wallet_id, id, kind, name, key_id, floor, created_at, ends_a
 """
 
 RECEIPT_COLUMNS: Final = """
-id, wallet_id, key_id, state, outcome, model, input, output, cache_read, cache_write_5m, cache_write_1h, basis,
-price_id, held, charged, shortfall, attempts, created_at, settled_at
+id, request_id, wallet_id, key_id, state, outcome, model, input, output, cache_read, cache_write_5m, cache_write_1h,
+basis, price_id, held, charged, shortfall, attempts, created_at, settled_at
 """
 
 READ_RECEIPT: Final = f"SELECT {RECEIPT_COLUMNS} FROM charge WHERE wallet_id = ? AND id = ?"  # noqa: S608 - constants
@@ -32,9 +32,9 @@ SELECT body_sha256, {RECEIPT_COLUMNS} FROM charge WHERE wallet_id = ? AND idem_k
 """  # noqa: S608 - constants
 
 TAKE_CHARGE: Final = """
-INSERT INTO charge(wallet_id, id, key_id, idem_key, body_sha256, model, price_id, held, estimated, node, incarnation,
-  created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO charge(wallet_id, id, key_id, request_id, idem_key, body_sha256, model, price_id, held, estimated, node,
+  incarnation, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 TAKE_HOLD: Final = "INSERT INTO hold(wallet_id, charge_id, account_id, seq, amount) VALUES (?, ?, ?, ?, ?)"

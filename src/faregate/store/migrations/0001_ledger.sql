@@ -87,6 +87,7 @@ CREATE TABLE charge(
   wallet_id TEXT NOT NULL,
   id TEXT NOT NULL,                  -- the message id
   key_id TEXT NOT NULL,
+  request_id TEXT NOT NULL,
   idem_key TEXT,                     -- the caller's Idempotency-Key; a release frees it
   body_sha256 BLOB NOT NULL,
   model TEXT NOT NULL,
@@ -271,7 +272,8 @@ CREATE TRIGGER charge_born BEFORE INSERT ON charge WHEN NEW.state <> 'reserved'
 BEGIN SELECT RAISE(ABORT, 'a charge begins reserved'); END;
 
 CREATE TRIGGER charge_facts BEFORE UPDATE OF
-  wallet_id, id, key_id, body_sha256, model, price_id, held, estimated, node, incarnation, created_at ON charge
+  wallet_id, id, key_id, request_id, body_sha256, model, price_id, held, estimated, node, incarnation, created_at
+  ON charge
 BEGIN SELECT RAISE(ABORT, 'what a charge is does not change'); END;
 
 -- One trigger and not five: each costs a program of its own, on the hottest statement there is.
