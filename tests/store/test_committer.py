@@ -6,9 +6,6 @@ refused at COMMIT). A gate in the first command holds the writer, so that what f
 
 import asyncio
 import sqlite3
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,82 +13,12 @@ import pytest
 from faregate.core.errors import Internal, NotFound, NotReady
 from faregate.store import committer as committing
 from faregate.store import sqlite
-from faregate.store.committer import Committer, Nobody
-
-TABLES = """
-CREATE TABLE parent(id INTEGER PRIMARY KEY) STRICT;
-CREATE TABLE line(id INTEGER PRIMARY KEY, text TEXT NOT NULL CHECK(text <> 'bad'),
-  parent INTEGER REFERENCES parent(id) DEFERRABLE INITIALLY DEFERRED) STRICT;
-"""
+from tests.store.held import desk, orphan, refuse, refuse_late, stumble, write
 
 
-class Desk:
-    """A committer on a file, and a second connection that sees what is durable."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        connection = sqlite.writer(path)
-        connection.executescript(TABLES)
-        self.batches: list[int] = []
-        self.committer = Committer(connection, lambda size, wait_s: self.batches.append(size))
-        self.taken, self.opened = threading.Event(), threading.Event()
-
-    def lines(self) -> list[str]:
-        reader = sqlite.reader(self.path)
-        found = [text for (text,) in reader.execute("SELECT text FROM line ORDER BY id")]
-        reader.close()
-        return found
-
-    def write(self, text: str) -> "asyncio.Future[int]":
-        return self.committer.submit(write, text)
-
-    async def hold(self) -> "asyncio.Future[None]":
-        """Keep the writer busy until `opened`, so that what is queued from now on is one batch."""
-        future = self.committer.submit(self._wait, None)
-        assert await asyncio.to_thread(self.taken.wait, 30)
-        return future
-
-    def _wait(self, connection: sqlite3.Connection, nothing: None) -> None:
-        self.taken.set()
-        assert self.opened.wait(30)
-
-    async def until(self, lines: list[str]) -> None:
-        async with asyncio.timeout(30):
-            while self.lines() != lines:  # noqa: ASYNC110 - the file is all that tells
-                await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def desk(folder: Path) -> AsyncIterator[Desk]:
-    opened = Desk(folder / "lines.db")
-    opened.committer.start()
-    try:
-        yield opened
-    finally:
-        opened.opened.set()
-        await opened.committer.close()
-
-
-def write(connection: sqlite3.Connection, text: str) -> int:
-    return connection.execute("INSERT INTO line(text) VALUES (?)", (text,)).rowcount
-
-
-def orphan(connection: sqlite3.Connection, text: str) -> None:
-    connection.execute("INSERT INTO line(text, parent) VALUES (?, 99)", (text,))
-
-
-def refuse(connection: sqlite3.Connection, text: str) -> None:
-    raise NotFound(text)
-
-
-def refuse_late(connection: sqlite3.Connection, text: str) -> None:
-    write(connection, text)
-    raise NotFound(text)
-
-
-def stumble(connection: sqlite3.Connection, text: str) -> None:
-    write(connection, text)
-    raise ZeroDivisionError(text)
+async def test_the_loop_waits_for_no_lock(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        assert await at.committer.submit(lambda c, _: c.execute("PRAGMA busy_timeout").fetchone()[0], None) == 0
 
 
 async def test_an_answer_comes_after_the_commit(tmp_path: Path) -> None:
@@ -228,7 +155,8 @@ async def test_a_failure_in_the_midst_keeps_nothing_of_the_batch(
     other.execute("BEGIN IMMEDIATE")
 
     def reach(connection: sqlite3.Connection, text: str) -> None:
-        connection.execute("ATTACH ? AS other", (str(tmp_path / "other.db"),))
+        if "other" not in {name for _, name, _ in connection.execute("PRAGMA database_list")}:
+            connection.execute("ATTACH ? AS other", (str(tmp_path / "other.db"),))
         connection.execute("INSERT INTO other.far VALUES (?)", (text,))
 
     async with desk(tmp_path) as at:
@@ -241,83 +169,3 @@ async def test_a_failure_in_the_midst_keeps_nothing_of_the_batch(
         assert [type(answer) for answer in answers] == [NotReady] * 3
         assert at.lines() == []
     other.close()
-
-
-async def test_a_full_queue_is_not_ready_but_lets_charges_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(committing, "QUEUE_MAX", 5)
-    async with desk(tmp_path) as at:
-        futures: list[asyncio.Future[int]] = []
-        held = await at.hold()
-        with pytest.raises(NotReady) as refused:
-            while True:
-                futures.append(at.write("x"))
-        assert refused.value.code == "database_unavailable"
-        assert len(futures) == 5
-        futures.append(at.committer.submit(write, "x", ends=True))
-        at.opened.set()
-        await asyncio.gather(held, *futures)
-
-        assert len(at.lines()) == len(futures)
-
-
-async def test_closing_finishes_what_is_queued_and_takes_no_more(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at:
-        futures = [at.write(str(number)) for number in range(300)]
-        await at.committer.close()
-        await asyncio.gather(*futures)
-
-        assert len(at.lines()) == 300
-        with pytest.raises(NotReady):
-            at.write("too late")
-        await at.committer.close()
-
-
-async def test_a_note_is_written_by_itself(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at:
-        at.committer.note("n", write, "note")
-        await at.until(["note"])
-
-
-async def test_a_note_rides_with_a_batch_unless_it_was_forgotten(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at:
-        held = await at.hold()
-        at.committer.note("kept", write, "kept")
-        at.committer.note("gone", write, "gone")
-        at.committer.forget("gone")
-        at.committer.forget("never there")
-        at.opened.set()
-        await held
-        await at.committer.close()
-
-        assert at.lines() == ["kept"]
-
-
-async def test_notes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(committing, "QUEUE_MAX", 3)
-    async with desk(tmp_path) as at:
-        held = await at.hold()
-        for number in range(10):
-            at.committer.note(str(number), write, str(number))
-        at.opened.set()
-        await held
-        await at.committer.close()
-
-        assert len(at.lines()) == 3
-
-
-async def test_each_batch_is_observed_with_its_wait(tmp_path: Path) -> None:
-    seen: list[tuple[int, float]] = []
-    committer = Committer(sqlite.writer(tmp_path / "x.db"), lambda size, wait_s: seen.append((size, wait_s)))
-    committer.start()
-    await committer.submit(lambda connection, _: None, None)
-    await committer.close()
-
-    assert [size for size, _ in seen] == [1]
-    assert seen[0][1] >= 0
-
-
-def test_nobody_writes_where_it_is_open_for_reading_only() -> None:
-    for verb in (lambda: Nobody().submit(write, "x"), lambda: Nobody().note("n", write, "x")):
-        with pytest.raises(NotReady, match="reading only"):
-            verb()
-    Nobody().forget("n")

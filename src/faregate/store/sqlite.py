@@ -3,7 +3,7 @@
 SQLite has had bugs that need two connections which write or checkpoint at once, so there is exactly one: the writer.
 Readers are `query_only` and never checkpoint.
 
-    writer(path)     WAL, synchronous=FULL, foreign keys and recursive triggers on; owned by the committer's thread
+    writer(path)     WAL, synchronous=FULL, foreign keys and recursive triggers on; owned by the committer
     Readers(path)    .point() on the event loop, for lookups by key; .scan() in a thread, for lists
 """
 
