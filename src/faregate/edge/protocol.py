@@ -1,16 +1,22 @@
 """HTTP as it comes in: uvicorn's own protocol, with a bound on heads and our envelope for what is not HTTP.
 
-The rule: nobody needs a key to reach this, so nothing here may grow with what a stranger sends. uvicorn bounds no head;
-here one that is still open after HEAD_BYTES_MAX is refused, and its connection closed.
+The rule: nobody needs a key to reach this, so nothing here may grow, or stay, with what a stranger sends. uvicorn
+bounds no head, no trailer and no wait for them; here what is over HEAD_BYTES_MAX, or later than HEAD_S, ends its
+connection.
+
+    open ──bytes──> head ──whole──> body ──whole──> nothing to read
+      └── clock ─────┘               └── clock, once it is answered: the rest is only thrown away
 """
 
+import asyncio
 import secrets
 import time
 from typing import Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from faregate.core.errors import InvalidRequest
+from faregate.core.errors import BodyTimeout, GatewayError, InvalidRequest
 from faregate.core.ids import CHANCE_BITS, ulid
 from faregate.edge.asgi import CLOSE
 from faregate.edge.errors import render
@@ -18,44 +24,141 @@ from faregate.edge.errors import render
 HEAD_BYTES_MAX: Final = 64 * 1024
 """Twice what nginx takes with its defaults, and many times what an SDK with all of its betas sends."""
 
+HEAD_S: Final = 60.0
+"""nginx's client_header_timeout. What a refused request still has to send gets as long."""
 
 LINGER_S: Final = 1.0
 """For a refused sender to read why: closing on bytes that are still coming would reset the connection instead."""
+
+NOT_PASSED_ON: Final = (b"upgrade", b"http2-settings", b"connection")
 
 
 class Protocol(HttpToolsProtocol):
     """One connection from a caller."""
 
+    head_s = HEAD_S
+
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._head_open = False
-        self._head_bytes = 0
+        self._message_open = False
+        self._framing_bytes = 0
+        """Bytes in which no body was: of a head, or after the last piece of a body, where trailers stand."""
         self._refused = False
+        self._plainly = b""
+        """A head that asked for another protocol, written again without that."""
+        self._clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start_clock()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clock()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        was_open = self._head_open
-        super().data_received(data)
+        was_open = self._message_open
+        self._framing_bytes += len(data)
+        self._feed(data)
         # The piece in which a head begins may hold the end of a body before it, so it is not counted: one read's worth.
-        if was_open and self._head_open:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX:
-                self.send_400_response(f"The request's head is over the limit of {HEAD_BYTES_MAX} bytes.")
+        if was_open and self._message_open and self._framing_bytes > HEAD_BYTES_MAX:
+            what = "head is" if self._head_open else "trailers are"
+            self.send_400_response(f"The request's {what} over the limit of {HEAD_BYTES_MAX} bytes.")
+
+    def _feed(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._plainly:
+                # The parser takes what follows for another protocol, and leaves a body to be read as the next request.
+                head, self._plainly = self._plainly, b""
+                self.parser = httptools.HttpRequestParser(self)
+                self._feed(head + data[upgrade.args[0] :])
+            else:
+                self.send_400_response("CONNECT is not spoken here.")
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
 
     def on_message_begin(self) -> None:
-        self._head_open, self._head_bytes = True, 0
+        self._head_open = self._message_open = True
+        self._framing_bytes = 0
+        self._start_clock()
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A trailer is no header: who forwards requests vouches for what stands before the body, and for nothing after.
+        if self._head_open:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._head_open = False
-        super().on_headers_complete()
+        self._stop_clock()
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._plainly = self._without_upgrade()
+        else:
+            super().on_headers_complete()
+
+    def _without_upgrade(self) -> bytes:
+        """The head as if no other protocol were offered, which a server may ignore: Java's client always offers h2c."""
+        kept = [header for header in self.headers if header[0] not in NOT_PASSED_ON]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
+            kept.append(CLOSE)
+        version = self.parser.get_http_version().encode()
+        lines = b"".join(b"%b: %b\r\n" % header for header in kept)
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, lines)
+
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._message_open = False
+        if self._plainly:
+            return
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self._start_clock()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._message_open:
+            self._start_clock()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not a request, and close: where the next one would begin, nobody knows."""
+        self._refuse(InvalidRequest(msg, code="invalid_body", headers=[CLOSE]))
+
+    def _refuse(self, error: GatewayError) -> None:
         self._refused = True
+        self._stop_clock()
+        cycle = self.cycle
+        if cycle is not None and not cycle.more_body and not cycle.response_complete:
+            # A whole request is being answered, and its answer may not be broken into: the connection ends with it.
+            cycle.keep_alive = False
+            return
         request_id = "req_" + ulid(time.time_ns() // 1_000_000, secrets.randbits(CHANCE_BITS))
-        status, headers, body = render(InvalidRequest(msg, code="invalid_body", headers=[CLOSE]), request_id)
+        status, headers, body = render(error, request_id)
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(b"HTTP/1.1 %d Bad Request\r\n%b\r\n%b" % (status, lines, body))
+        reason = b"Request Timeout" if status == BodyTimeout.status else b"Bad Request"
+        self.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, reason, lines, body))
         self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _start_clock(self) -> None:
+        self._stop_clock()
+        self._clock = self.loop.call_later(self.head_s, self._late)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _late(self) -> None:
+        self._clock = None
+        if self._head_open:
+            self._refuse(BodyTimeout(f"The request's head did not arrive within {self.head_s:g} s.", headers=[CLOSE]))
+        else:
+            self.transport.close()
