@@ -22,6 +22,18 @@ def test_the_writer_is_durable_and_strict(tmp_path: Path) -> None:
     connection.close()
 
 
+def test_a_new_file_and_its_log_are_for_their_owner_alone_and_one_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    connection = sqlite.writer(tmp_path / "x.db")
+    connection.execute("CREATE TABLE t(x)")
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    connection.close()
+    assert modes == {"x.db": 0o600, "x.db-wal": 0o600, "x.db-shm": 0o600}
+
+    (tmp_path / "x.db").chmod(0o640)
+    sqlite.writer(tmp_path / "x.db").close()
+    assert (tmp_path / "x.db").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_reader_cannot_write_nor_make_a_file(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
         sqlite.reader(tmp_path / "x.db")

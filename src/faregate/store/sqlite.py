@@ -8,6 +8,8 @@ Readers are `query_only` and never checkpoint.
 """
 
 import asyncio
+import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -40,6 +42,7 @@ class StoreRefused(Exception):
 def writer(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes. Raises sqlite3.Error."""
     _keep_freed_memory()
+    _make_for_owner(path)
     connection = _connect(path, mode="rwc")
     try:
         for pragma in (
@@ -81,6 +84,13 @@ def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
         cached_statements=STATEMENTS_MAX,
         check_same_thread=False,
     )
+
+
+def _make_for_owner(path: Path) -> None:
+    # SQLite makes a file that everybody may read, and gives its log the file's mode. One that is there keeps its own:
+    # an operator may have opened it to a group on purpose.
+    with contextlib.suppress(OSError):  # It is there, or cannot be made: then SQLite says so in its own words.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _keep_freed_memory() -> None:
