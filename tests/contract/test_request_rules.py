@@ -15,6 +15,7 @@ from tests.gateway import MODEL, Gate, ask, running
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+PDF = "JVBERi0xLjQK"
 TOOL: dict[str, Any] = {"name": "lookup", "input_schema": {"type": "object", "properties": {"q": {"type": "string"}}}}
 MARK = {"type": "ephemeral"}
 HOUR = {"type": "ephemeral", "ttl": "1h"}
@@ -77,6 +78,8 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "a base64 image": says(image(type="base64", media_type="image/png", data=PIXEL), text()),
     "an image by url": says(image(type="url", url="https://example.org/a.png")),
     "a document": says({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "words"}}),
+    "a PDF": says({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}}),
+    "a PDF by url": says({"type": "document", "source": {"type": "url", "url": "https://example.org/a.pdf"}}),
     "parallel tool_use and their tool_results": {"tools": [TOOL], "messages": PARALLEL},
     "cache_control without a ttl": says(text(cache_control=MARK)),
     "cache_control for five minutes": says(text(cache_control={"type": "ephemeral", "ttl": "5m"})),

@@ -17,7 +17,14 @@ from faregate.core.catalog import load
 from faregate.core.errors import InvalidRequest, PaymentRequired
 from faregate.core.estimate import Guess
 from faregate.core.money import Nanos
-from faregate.core.quote import Quote, input_tokens_max, quote, within_limit
+from faregate.core.quote import (
+    DOCUMENT_TOKENS_LIKELY,
+    Quote,
+    input_tokens_max,
+    media_tokens_likely,
+    quote,
+    within_limit,
+)
 from faregate.wire.usage import Usage
 
 CATALOG = load((resources.files("faregate.core") / "models.toml").read_text(), source="models.toml")
@@ -118,3 +125,17 @@ def test_a_callers_own_limit_refuses_a_ceiling_above_it_and_says_what_would_fit(
 
     assert refused.value.code == "credit_limit_exceeded"
     assert refused.value.details["affordable_max_tokens"] == 999
+
+
+@pytest.mark.parametrize("source", [
+    {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK"},
+    {"type": "url", "url": "https://example.com/a.pdf"},
+])  # fmt: skip
+def test_a_document_is_not_taken_for_the_longest_there_is(source: dict[str, str]) -> None:
+    content = [{"type": "document", "source": source}, {"type": "text", "text": "What does it say?"}]
+    document = {"model": MODEL.id, "max_tokens": 1, "messages": [{"role": "user", "content": content}]}
+    admitted = admit(document, MODEL, VERSION)
+    assert media_tokens_likely(admitted) == DOCUMENT_TOKENS_LIKELY < MODEL.context_window
+    assert input_tokens_max(admitted, msgspec.json.encode(document)) == MODEL.context_window
+    # Twelve of them may be twelve pages: only upstream can tell.
+    assert quoted(document, Usage(input=MODEL.context_window + 1, output=1)).ceiling > 0

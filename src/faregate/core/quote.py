@@ -8,6 +8,8 @@ What is in no byte of the body (a URL, a file, a container) is bounded by the co
     ceiling = input_tokens_max × dearest input rate + max_tokens × output rate        exact, in nanodollars
 """
 
+from typing import Final
+
 import msgspec
 
 from faregate.core.admission import Admitted
@@ -15,6 +17,9 @@ from faregate.core.errors import InvalidRequest, PaymentRequired
 from faregate.core.estimate import Guess
 from faregate.core.money import Nanos, show_credits
 from faregate.core.pricing import PriceVersion
+
+DOCUMENT_TOKENS_LIKELY: Final = 18_400
+"""Four pages, each with 3,000 tokens of text and a page image."""
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +54,13 @@ def media_tokens_max(admitted: Admitted) -> int:
     return admitted.images * model.image_tokens_max + admitted.documents * model.document_tokens_max
 
 
+def media_tokens_likely(admitted: Admitted) -> int:
+    """What they will probably come to. A document's maximum says nothing of it: few have hundreds of pages."""
+    model = admitted.model
+    document = min(model.document_tokens_max, DOCUMENT_TOKENS_LIKELY)
+    return admitted.images * model.image_tokens_max + admitted.documents * document
+
+
 def input_tokens_max(admitted: Admitted, body: bytes) -> int:
     """The most input tokens this call can come to."""
     model = admitted.model
@@ -61,7 +73,8 @@ def input_tokens_max(admitted: Admitted, body: bytes) -> int:
 def quote(admitted: Admitted, body: bytes, price: PriceVersion, guess: Guess) -> Quote:
     """Price a call before it runs. Raises InvalidRequest when its input is estimated over the context window."""
     window = admitted.model.context_window
-    if guess.input_tokens > window:
+    # How many pages a document has only upstream knows; its own refusal of one that is too long costs nothing.
+    if guess.input_tokens > window and not admitted.documents:
         raise InvalidRequest(
             f"prompt is too long: {guess.input_tokens} tokens > {window} maximum", code="context_length_exceeded"
         )
