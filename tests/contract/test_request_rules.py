@@ -227,6 +227,36 @@ async def test_what_this_model_does_not_support_is_a_422_that_names_both(gate: G
     assert (error["details"]["parameter"], error["details"]["model"]) == (name, MODEL)
 
 
+FILE = {"type": "file", "file_id": "file_of_another"}
+FILES: dict[str, dict[str, Any]] = {
+    "an image": {"type": "image", "source": FILE},
+    "a document": {"type": "document", "source": FILE},
+    "an upload": {"type": "container_upload", "file_id": "file_of_another"},
+    "inside of a tool's result": {
+        "type": "tool_result", "tool_use_id": "t", "content": [{"type": "image", "source": FILE}],
+    },
+    "inside of a document": {
+        "type": "document", "source": {"type": "content", "content": [{"type": "image", "source": FILE}]},
+    },
+    "inside of what upstream judges": {
+        "type": "web_fetch_tool_result", "tool_use_id": "t", "content": {"type": "document", "source": FILE},
+    },
+    "in a block of a beta": {"type": "novelty", "file_id": "file_of_another"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("block", FILES.values(), ids=FILES)
+async def test_a_file_of_the_operators_account_is_not_the_callers_to_read(gate: Gate, block: dict[str, Any]) -> None:
+    key = await gate.key()
+    async with untouched(gate):
+        answer = await gate.message(key, ask(**says(block)), anthropic_beta="novelty-2026-01-01")
+        counted = await gate.post("/v1/messages/count_tokens", key, ask(**says(block)), anthropic_beta="novelty")
+
+    for refusal in (answer, counted):
+        error = refused(refusal, 422, "invalid_request_error", "unsupported_parameter")
+        assert error["message"].startswith("messages: a file by its id") and "base64" in error["message"]
+
+
 ADVICE: dict[str, tuple[dict[str, Any], str]] = {
     "thinking": ({"thinking": {"type": "adaptive"}}, "thinking"),
     "effort": ({"output_config": {"effort": "high"}}, "output_config.effort"),

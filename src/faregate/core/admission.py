@@ -135,6 +135,9 @@ def _check_capabilities(tally: Tally, model: Model) -> None:
         raise _unsupported(f"tools.{index}.type", f"{kind} is run by the provider and has no price here, so it", model)
     if tally.tools and not able.tools:
         raise _unsupported("tools", "tool use", model)
+    if tally.files:
+        # A caller has no files here: an id that upstream knows would be the operator's, or another caller's.
+        raise _unsupported("messages", "a file by its id, instead of its content in base64 or its URL,", model)
     if tally.images and not able.vision:
         raise _unsupported("messages", "an image block", model)
     if tally.documents and not able.pdf:

@@ -104,6 +104,7 @@ def _stranger(block: dict[str, Any], kind: object, tally: Tally, kinds: Mapping[
     if not tally.beta or kind in _MESSAGE:
         raise Malformed(f"{kind[:64]!r} is not a block type here: {', '.join(kinds)}", "type")
     tally.unbounded = True
+    tally.files |= "file_id" in block
     _within(block, tally)
 
 
@@ -120,6 +121,7 @@ def _image(block: dict[str, Any], tally: Tally) -> None:
     with at("source"):
         tally.media_bytes += image_source(source)
     tally.images += 1
+    tally.files |= source["type"] == "file"
 
 
 def _document(block: dict[str, Any], tally: Tally) -> None:
@@ -133,6 +135,7 @@ def _document(block: dict[str, Any], tally: Tally) -> None:
         media_bytes, elsewhere = document_source(source)
     tally.media_bytes += media_bytes
     tally.documents += bool(media_bytes or elsewhere)
+    tally.files |= source["type"] == "file"
     tally.unbounded |= elsewhere
 
 
@@ -184,7 +187,7 @@ def _tool_reference(block: dict[str, Any], _: Tally) -> None:
 
 def _container_upload(block: dict[str, Any], tally: Tally) -> None:
     text(block, "file_id")
-    tally.unbounded = True
+    tally.unbounded = tally.files = True
 
 
 def _within(block: dict[str, Any], tally: Tally) -> None:
@@ -202,6 +205,8 @@ def _within(block: dict[str, Any], tally: Tally) -> None:
                 tally.mark(mark)
             if "source" in value and value.get("type") in ("image", "document"):
                 tally.unbounded = True
+            if "file_id" in value and value.get("type") in ("file", "container_upload"):
+                tally.files = True
             rest.extend(value.values())
         elif type(value) is list:
             rest.extend(value)

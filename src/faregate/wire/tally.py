@@ -23,6 +23,7 @@ class Tally:
         "cache_5m",
         "configured",
         "documents",
+        "files",
         "images",
         "marks",
         "media_bytes",
@@ -47,6 +48,8 @@ class Tally:
         self.messages = 0
         self.images = 0
         self.documents = 0
+        self.files = False
+        """Whether content is named by the id of a file that the provider keeps."""
         self.media_bytes = 0
         self.marks = 0
         self.cache_5m = False
