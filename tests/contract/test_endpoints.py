@@ -71,6 +71,12 @@ async def test_a_message_is_answered_with_an_id_and_a_model_of_ours_and_beta_in_
     assert re.fullmatch(r"req_[0-9A-Z]{26}", answer.headers["request-id"])
 
 
+async def test_betas_on_several_lines_are_one_list(gate: Gate) -> None:
+    headers = [("x-api-key", await gate.key()), ("anthropic-beta", "one-2026-01-01"), ("anthropic-beta", "two,three")]
+    assert (await gate.client.post("/v1/messages", headers=headers, json=ask())).status_code == 200
+    assert gate.upstream.log[-1].headers["anthropic-beta"] == "one-2026-01-01,two,three"
+
+
 async def test_version_and_beta_go_upstream_untouched_and_nothing_else_of_the_callers_does(gate: Gate) -> None:
     key = await gate.key()
     beta = "context-1m-2025-08-07, not-even-a-beta"

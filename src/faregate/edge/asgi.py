@@ -93,6 +93,9 @@ class AsgiCaller:
         self.request_id = request_id
         self.gone = False
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        if b"anthropic-beta" in self._headers and len(self._headers) < len(scope["headers"]):
+            # The one list among the headers that we read: several lines of it are one, and none of it is ours to drop.
+            self._headers[b"anthropic-beta"] = b",".join(v for name, v in scope["headers"] if name == b"anthropic-beta")
         self.address = client_address(scope, self._headers, intake.trusted_proxies)
         self._receive = receive
         self._send = send

@@ -28,7 +28,8 @@ class Caller(Protocol):
     """Whether the caller has hung up, as far as we know."""
 
     def header(self, name: bytes) -> str | None:
-        """A request header by its name in lower case; the last one where it was sent twice."""
+        """A request header by its name in lower case; the last one where it was sent twice, but all of
+        `anthropic-beta`, which is a list."""
 
     async def body(self) -> bytes:
         """The whole body. Raises BodyTooLarge, BodyTimeout, UnsupportedMedia."""
