@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faregate.core.routing import Retry, Routes, asked_wait_ms, may_retry, retryable, wait_ms
+from faregate.core.routing import Retry, Routes, about_our_account, asked_wait_ms, may_retry, retryable, wait_ms
 
 RETRY = Retry()
 
@@ -18,6 +18,11 @@ def test_a_route_names_its_own_upstreams_and_leaves_other_models_alone() -> None
 
     assert routes.upstreams("m") == ("b",)
     assert routes.upstreams("other") == ("a", "b")
+
+
+def test_what_is_about_our_account_is_told_by_its_first_words() -> None:
+    assert about_our_account("You have reached your specified API usage limits. You will regain access on 2026-12-01.")
+    assert not about_our_account("messages.0.content: Your credit balance is too low")
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529, 599])

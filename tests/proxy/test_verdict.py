@@ -47,6 +47,15 @@ async def test_a_refusal_of_the_request_keeps_its_status_and_its_words_and_is_fi
     assert (failed.again, failed.status, failed.error.should_retry) == (False, status, False)
 
 
+async def test_a_400_about_our_account_is_a_refusal_of_us() -> None:
+    words = b'{"error":{"message":"Your credit balance is too low to access the API. Please go to Plans."}}'
+    failed = await judged(400, words)
+
+    assert failed.error.message == "The upstream refused this gateway's access."
+    assert (failed.error.status, failed.status, failed.again) == (502, 400, False)
+    assert (await judged(404, words)).error.status == 404
+
+
 @pytest.mark.parametrize("status", [401, 402, 403])
 async def test_a_refusal_of_us_says_nothing_of_upstreams_and_is_final(status: int) -> None:
     failed = await judged(status)

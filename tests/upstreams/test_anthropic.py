@@ -172,6 +172,7 @@ async def test_a_refusal_to_count_is_the_callers_in_upstreams_words(pair: Pair, 
     "play",
     [
         failure(401, "authentication_error", "bad key sk-ant-hunter2"),
+        failure(400, "invalid_request_error", "This organization has been disabled: hunter2"),
         failure(429, "rate_limit_error", "slow"),
         failure(500, "api_error", "x"),
         plain({"input_tokens": "17"}),

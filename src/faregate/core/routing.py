@@ -14,6 +14,14 @@ RETRYABLE: Final = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 """And every other 5xx; see `retryable`."""
 
 
+_ABOUT_OUR_ACCOUNT: Final = (
+    "Your credit balance is too low",
+    "You have reached your specified API usage limits",
+    "This organization has been disabled",
+)
+"""How Anthropic begins a 400 that no change of the request will mend."""
+
+
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """The envelope's bounds."""
 
@@ -40,6 +48,11 @@ class Routes:
 def retryable(status: int) -> bool:
     """Whether an upstream's answer may be different the next time."""
     return status in RETRYABLE or status >= 500
+
+
+def about_our_account(message: str) -> bool:
+    """Whether an upstream's 400 is about the operator's account. Callers would read it as being about their wallet."""
+    return message.startswith(_ABOUT_OUR_ACCOUNT)
 
 
 def wait_ms(retry: Retry, attempt: int, *, asked_ms: int | None, chance: float) -> int:

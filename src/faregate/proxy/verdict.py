@@ -1,7 +1,8 @@
 """The verdict on an attempt that was not good: what it means for the caller, and whether to try again.
 
 Upstream's own refusals of a request (400, 404, 413, 422) are relayed word for word; its refusals of *us* (401, 402,
-403) are not, for such bodies have named keys and accounts. Everything else is upstream's trouble, in our words.
+403, and a 400 about our account) are not, for such bodies have named keys and accounts. Everything else is upstream's
+trouble, in our words.
 """
 
 from typing import Final, assert_never
@@ -19,7 +20,7 @@ from faregate.core.errors import (
     UpstreamOverloaded,
     UpstreamTimeout,
 )
-from faregate.core.routing import asked_wait_ms, retryable
+from faregate.core.routing import about_our_account, asked_wait_ms, retryable
 from faregate.core.stream import StreamFault
 from faregate.upstreams.port import Answer, Fault, FaultKind
 
@@ -108,7 +109,7 @@ def _judged(status: int, message: str, asked_ms: int | None) -> Failed:
     message = message[:MESSAGE_CHARS_MAX]
     again = retryable(status)
     error: GatewayError
-    match status:
+    match 403 if status == 400 and about_our_account(message) else status:
         case 400:
             too_long = message.startswith("prompt is too long")
             code = "context_length_exceeded" if too_long else "invalid_param"

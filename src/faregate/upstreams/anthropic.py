@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from faregate.core.errors import InvalidRequest
+from faregate.core.routing import about_our_account
 from faregate.upstreams.origin import check_header, parse_base_url, request_head
 from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
 from faregate.upstreams.transport import Transport
@@ -88,8 +89,8 @@ class Anthropic:
         data = await self._read_whole(answer)
         if answer.status == 404:
             return None
-        if answer.status in (400, 413):
-            raise InvalidRequest(_message_of(data), code="invalid_body")
+        if answer.status in (400, 413) and not about_our_account(message := _message_of(data)):
+            raise InvalidRequest(message, code="invalid_body")
         if not 200 <= answer.status < 300:
             raise Fault(FaultKind.PROTOCOL, f"{self.name}: count_tokens was answered with status {answer.status}")
         try:
