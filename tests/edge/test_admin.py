@@ -3,6 +3,7 @@
 Method: the app over a real store, one wrong thing at a time.
 """
 
+import io
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from faregate.edge.admin import BODY_BYTES_MAX, admin_app
 from faregate.edge.desk import Desk
 from faregate.edge.openapi import ROOT
 from faregate.edge.verbs import VERBS
+from faregate.logs import set_up_logging
 from faregate.settings import Secret
 from tests.edge.office import Admin, admin
 
@@ -118,9 +120,10 @@ async def test_a_long_body_is_refused_unread(owner: Admin) -> None:
     assert (await owner.refused("POST", "/wallets", content=body))[:2] == (413, "request_too_large")
 
 
-async def test_a_fault_of_our_own_is_one_500_that_tells_nothing(
-    owner: Admin, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_fault_of_our_own_is_one_500_that_tells_nothing(owner: Admin) -> None:
+    log = io.StringIO()
+    set_up_logging("json", "info", log)
+
     def broken(name: str) -> str | None:
         raise RuntimeError(f"the secret of {name}")
 
@@ -134,4 +137,4 @@ async def test_a_fault_of_our_own_is_one_500_that_tells_nothing(
     assert answer.status_code == 500
     assert answer.json()["error"]["details"] == {"error_code": "internal"}
     assert "secret" not in answer.text
-    assert "the secret of m" in "".join(capsys.readouterr())
+    assert "the secret of m" in log.getvalue()

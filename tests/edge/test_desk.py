@@ -1,7 +1,4 @@
-"""What the operator does with wallets, keys and prices, as the admin API takes it.
-
-Method: conversations with the app over a real store.
-"""
+"""What the operator does with wallets, keys and prices: conversations with the admin API over a real store."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
