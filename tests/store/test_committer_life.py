@@ -1,6 +1,7 @@
 """The committer's bounds, its notes, and its end."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,37 @@ async def test_notes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         await at.committer.close()
 
         assert len(at.lines()) == 3
+
+
+async def test_a_note_that_the_database_could_not_take_is_written_when_it_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "NOTE_WAIT_S", 0.01)
+    monkeypatch.setattr(sqlite, "BUSY_WAIT_MS", 0)
+    async with desk(tmp_path) as at:
+        other = sqlite3.connect(at.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        at.committer.note("n", write, "note")
+        async with asyncio.timeout(30):
+            while len(at.batches) < 3:  # noqa: ASYNC110 - a note tells nobody
+                await asyncio.sleep(0.01)
+        other.close()
+
+        await at.until(["note"])
+
+
+async def test_closing_does_not_wait_for_a_note_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_WAIT_MS", 0)
+    async with desk(tmp_path) as at:
+        other = sqlite3.connect(at.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        at.committer.note("n", write, "note")
+        await asyncio.wait_for(at.committer.close(), 30)
+        other.close()
+
+        assert at.lines() == []
 
 
 async def test_each_batch_is_observed_with_its_wait(tmp_path: Path) -> None:

@@ -133,5 +133,5 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
                     attempts=len(attempts.made),
                     lost=attempts.lost,
                 )
-            except NotReady as error:  # The hold stays open and returns by itself; the first error is the caller's.
-                gate.observer.trouble(caller.request_id, f"the hold of {held.charge_id} was not released", error)
+            except NotReady as error:  # It is done as soon as the database can; the first error is the caller's.
+                gate.observer.trouble(caller.request_id, f"the hold of {held.charge_id} could not be released yet", error)

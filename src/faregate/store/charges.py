@@ -2,6 +2,7 @@
 
 import sqlite3
 
+from faregate.core.errors import NotReady
 from faregate.core.ledger import Release, Reserve, Reserved, Settle
 from faregate.store import reserve, settle
 from faregate.store.committer import Writer
@@ -31,7 +32,12 @@ class Charges:
 
     async def release(self, command: Release) -> None:
         self._writer.forget(command.charge_id)
-        await self._writer.submit(settle.release, command, ends=True)
+        try:
+            await self._writer.submit(settle.release, command, ends=True)
+        except NotReady:
+            # Nobody will ask again, and money that is held for a call that has ended is lost to its owner until then.
+            self._writer.note(command.charge_id, settle.release, command)
+            raise
 
     def _reserve(self, connection: sqlite3.Connection, command: Reserve) -> Reserved:
         return reserve.reserve(connection, command, self._owner)

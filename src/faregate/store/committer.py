@@ -16,7 +16,8 @@ fails alone: the batch is done again by the writer, each command under a savepoi
 refuses (a deferred key), each is done in a transaction of its own. When the database as a whole fails (disk full,
 locked, I/O), nothing of the batch is kept, everybody is told, and the writer goes on with the next.
 
-Notes are commands that nobody waits for. They ride with the next batch, or go by themselves within NOTE_WAIT_S.
+Notes are commands that nobody waits for. They ride with the next batch, or go by themselves within NOTE_WAIT_S. One
+that the database could not take is left again, so that it is written as soon as the database is well.
 """
 
 import asyncio
@@ -65,8 +66,8 @@ PRIMARY_CODE: Final = 0xFF
 """The low byte of an extended error code."""
 
 Apply = Callable[[sqlite3.Connection, C], R]
-Job = tuple[Apply[Any, Any], Any, "asyncio.Future[Any] | None", float]
-"""What to do, with what, whom to tell, and since when it waits."""
+Job = tuple[Apply[Any, Any], Any, "asyncio.Future[Any] | str", float]
+"""What to do, with what, whom to tell (or of a note its name), and since when it waits."""
 
 Observe = Callable[[int, float], None]
 """Told of each batch: how many commands, and how many seconds the first of them waited for its answer."""
@@ -170,8 +171,8 @@ class Committer:
         waiting = self._waiting
         batch = [waiting.popleft() for _ in range(min(len(waiting), BATCH_MAX))]
         while self._notes and len(batch) < 2 * BATCH_MAX:
-            _, (apply, command) = self._notes.popitem()
-            batch.append((apply, command, None, time.monotonic()))
+            name, (apply, command) = self._notes.popitem()
+            batch.append((apply, command, name, time.monotonic()))
         if not batch:
             self._at_rest.set()
             return
@@ -184,10 +185,13 @@ class Committer:
         self._applied.put((batch, outcomes))
 
     def _deliver(self, batch: list[Job], outcomes: list[Any]) -> None:
-        for (_, _, future, _), outcome in zip(batch, outcomes, strict=True):
-            if future is None or future.done():
+        for (apply, command, future, _), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(future, str):
+                if isinstance(outcome, NotReady) and future not in self._notes:
+                    self.note(future, apply, command)
+            elif future.done():
                 continue  # a caller who was cancelled has left
-            if isinstance(outcome, Exception):
+            elif isinstance(outcome, Exception):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)

@@ -33,7 +33,7 @@ class Ledger(Protocol):
         """End a charge with money. Safe to repeat: the second time changes nothing."""
 
     async def release(self, command: Release) -> None:
-        """End a charge without money. Safe to repeat."""
+        """End a charge without money. Safe to repeat. After NotReady it is done once the database can, unasked."""
 
 
 class Keys(Protocol):
