@@ -74,6 +74,7 @@ async def test_the_document_is_served(owner: Admin) -> None:
 
 async def test_unknown_paths_and_methods_are_answered_in_the_envelope(owner: Admin) -> None:
     assert (await owner.refused("GET", "/nothing"))[:2] == (404, "not_found")
+    assert (await owner.refused("GET", "/wallets/"))[:2] == (404, "not_found"), "no redirect"
     assert (await owner.refused("DELETE", "/wallets"))[:2] == (405, "method_not_allowed")
 
 

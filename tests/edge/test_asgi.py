@@ -6,13 +6,14 @@ Method: the ASGI conversation spoken by hand, message by message; over real sock
 import asyncio
 import ipaddress
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from faregate.core.errors import BodyTimeout, BodyTooLarge, InvalidRequest, UnsupportedMedia
-from faregate.edge.asgi import AsgiCaller, Door, Intake, Message, client_address
+from faregate.edge.asgi import LINE, AsgiCaller, Door, Intake, Message, client_address
 from faregate.proxy.verdict import CallerGone
 from tests.gateway import ASK, running
 
@@ -119,6 +120,39 @@ async def test_who_leaves_later_is_noticed_once_by_each_who_asked() -> None:
     assert told == [1] and caller.gone
     caller.on_gone(lambda: told.append(2))
     assert told == [1, 2], "who asks too late is told at once"
+
+
+class Connection:
+    """A connection of our own server, which tells of its loss."""
+
+    def __init__(self) -> None:
+        self.on_lost: Callable[[], None] | None = None
+        self.lost = False
+
+
+def on(line: Connection) -> AsgiCaller:
+    wire = Wire(part(b"{}"))
+    return AsgiCaller({**scope(), "state": {LINE: line}}, wire.receive, wire.send, Intake(), "req_1")
+
+
+async def test_a_lost_connection_of_our_own_server_is_told_without_a_task() -> None:
+    line, told = Connection(), list[int]()
+    caller = on(line)
+    caller.on_gone(lambda: told.append(1))
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert line.on_lost is not None
+
+    line.on_lost()
+    assert told == [1] and caller.gone
+
+
+async def test_a_connection_that_was_lost_before_anybody_asked_is_told_at_once() -> None:
+    line, told = Connection(), list[int]()
+    line.lost = True
+    caller = on(line)
+    caller.on_gone(lambda: told.append(1))
+
+    assert told == [1] and caller.gone
 
 
 async def test_the_end_of_an_answer_is_not_taken_for_a_hang_up() -> None:

@@ -58,7 +58,9 @@ def admin_app(desk: Desk, *, token: Secret | None) -> Starlette:
             return _refusal(desk, MethodNotAllowed(f"{request.method} is not for {request.url.path}"))
         return _refusal(desk, NotFound(f"there is nothing at {request.url.path}; see {ROOT}/openapi.json"))
 
-    return Starlette(routes=routes, exception_handlers={HTTPException: lost})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: lost})
+    app.router.redirect_slashes = False  # It would lead, without the envelope, to whatever host the request names.
+    return app
 
 
 def _guard(token: Secret | None, desk: Desk) -> Callable[[Handler], Handler]:

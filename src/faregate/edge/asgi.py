@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -24,6 +24,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+LINE: Final = "faregate.line"
+"""The name in the scope's state by which our own server tells of a hang-up: a callback, and no task that waits for it."""
+
 CLOSE: Final = (b"connection", b"close")
 """Sent where a body never came to its end. A body that is refused for what it is gets no such header: closing on bytes
 that are still coming resets the connection, and the client would read that instead of our answer. The server throws
@@ -31,6 +34,14 @@ away what is left of it."""
 
 CUT_OFF_S: Final = 1.0
 """For the last word to a caller whose call a stopping server has cancelled."""
+
+
+class Line(Protocol):
+    """A caller's connection, as far as the door knows it."""
+
+    on_lost: Callable[[], None] | None
+    """Called when the connection is lost."""
+    lost: bool
 
 
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,8 +95,8 @@ class AsgiCaller:
     """One request as `proxy.port.Caller` has it."""
 
     __slots__ = (
-        "_callbacks", "_headers", "_intake", "_over", "_receive", "_send", "_started", "_watch", "address", "arrived",
-        "gone", "request_id",
+        "_callbacks", "_headers", "_intake", "_line", "_over", "_receive", "_send", "_started", "_watch", "address",
+        "arrived", "gone", "request_id",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, intake: Intake, request_id: str) -> None:
@@ -100,6 +111,7 @@ class AsgiCaller:
         self._receive = receive
         self._send = send
         self._intake = intake
+        self._line: Line | None = scope.get("state", {}).get(LINE)
         self._callbacks: list[Callable[[], None]] = []
         self._watch: asyncio.Task[None] | None = None
         self._started = False
@@ -146,12 +158,19 @@ class AsgiCaller:
             callback()
             return
         self._callbacks.append(callback)
-        if self._watch is None:
+        if self._line is not None:
+            self._line.on_lost = self._left
+            if self._line.lost:
+                self._left()
+        elif self._watch is None:
             self._watch = asyncio.get_running_loop().create_task(self._until_gone())
 
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left()
+
+    def _left(self) -> None:
         if self._over:
             return  # The server says so too when the answer is complete.
         self.gone = True

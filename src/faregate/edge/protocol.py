@@ -11,6 +11,7 @@ connection.
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import httptools
@@ -18,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from faregate.core.errors import BodyTimeout, GatewayError, InvalidRequest
 from faregate.core.ids import CHANCE_BITS, ulid
-from faregate.edge.asgi import CLOSE
+from faregate.edge.asgi import CLOSE, LINE
 from faregate.edge.errors import render
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -40,6 +41,9 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
+        self.lost = False
+        self.on_lost: Callable[[], None] | None = None
+        """Who asked last to be told of a hang-up: asgi.AsgiCaller."""
         self._head_open = False
         self._message_open = False
         self._framing_bytes = 0
@@ -56,6 +60,10 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_clock()
         super().connection_lost(exc)
+        self.lost = True
+        if self.on_lost is not None:
+            self.on_lost()
+            self.on_lost = None
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -88,6 +96,7 @@ class Protocol(HttpToolsProtocol):
         self._framing_bytes = 0
         self._start_clock()
         super().on_message_begin()
+        self.scope["state"][LINE] = self
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # A trailer is no header: who forwards requests vouches for what stands before the body, and for nothing after.
