@@ -6,6 +6,7 @@ Method: one running gateway; every request over HTTP, and what upstream was sent
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -184,6 +185,16 @@ async def test_a_body_that_is_no_json_object_is_a_400_invalid_body(gate: Gate, b
         answer = await gate.message(key, body)
 
     assert "body" in refused(answer, 400, "invalid_request_error", "invalid_body")["message"]
+
+
+async def test_an_integer_that_takes_long_to_read_is_refused(gate: Gate) -> None:
+    key = await gate.key()
+    for digits, status in ((640, 200), (641, 400)):
+        body = b'{"novel":%b}' % (b"9" * digits)
+        tool = msgspec.json.encode({**TOOL, "input_schema": msgspec.Raw(body)})
+        answer = await gate.message(key, ask(tools=[msgspec.Raw(tool)]))
+        assert answer.status_code == status
+    assert "out of range" in refused(answer, 400, "invalid_request_error", "invalid_body")["message"]
 
 
 async def test_too_many_output_tokens_name_the_limit_and_the_model(gate: Gate) -> None:

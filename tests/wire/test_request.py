@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faregate.wire.request import (
-    CONTAINERS_MAX,
     DEPTH_MAX,
     FIELDS,
     MODEL_CHARS_MAX,
+    VALUES_MAX,
     Malformed,
     decode,
     model_name,
@@ -69,10 +69,11 @@ def test_depth_is_bounded_exactly_and_brackets_in_strings_do_not_count() -> None
     decode(objects[5:-1])
 
 
-def test_a_flood_of_empty_arrays_is_refused_before_it_is_parsed() -> None:
-    decode(b'{"a":[%b[]]}' % (b"[]," * 1_000))
-    with pytest.raises(Malformed, match="more than 2000000 arrays and objects"):
-        decode(b'{"a":[%b[]]}' % (b"[]," * CONTAINERS_MAX))
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1", b'""'])
+def test_a_flood_of_small_values_is_refused_before_it_is_parsed(value: bytes) -> None:
+    decode(b'{"a":[%b1]}' % ((value + b",") * 600_000))
+    with pytest.raises(Malformed, match="more than 2000000 values"):
+        decode(b'{"a":[%b1]}' % ((value + b",") * VALUES_MAX))
 
 
 def test_of_a_key_given_twice_the_last_counts_and_only_it_is_written_out() -> None:

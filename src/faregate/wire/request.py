@@ -36,8 +36,9 @@ __all__ = ["FIELDS", "Malformed", "Tally", "decode", "model_name", "read", "stri
 DEPTH_MAX: Final = 256
 """Nested arrays and objects. Real requests stay under 40; the encoder and upstream's parser recurse on each level."""
 
-CONTAINERS_MAX: Final = 2_000_000
-"""Opening brackets in a body. A million tokens of JSON hold fewer; ten million empty arrays hold us up for seconds."""
+VALUES_MAX: Final = 2_000_000
+"""Brackets and commas in a body, in its texts too. A million tokens hold fewer; ten million values of a few bytes each
+hold up every other call for seconds, and take ten times their bytes in memory."""
 
 MODEL_CHARS_MAX: Final = 256
 
@@ -52,8 +53,8 @@ THINKING_TYPES: Final = ("enabled", "adaptive", "disabled", "between_tools")
 
 def decode(body: bytes) -> dict[str, Any]:
     """Parse a body. Of a key given twice the last counts, for us and for upstream, who is sent what we parsed."""
-    if len(body) > CONTAINERS_MAX and body.count(b"[") + body.count(b"{") > CONTAINERS_MAX:
-        raise Malformed(f"The request body has more than {CONTAINERS_MAX} arrays and objects", invalid_json=True)
+    if len(body) > VALUES_MAX and body.count(b"[") + body.count(b"{") + body.count(b",") > VALUES_MAX:
+        raise Malformed(f"The request body has more than {VALUES_MAX} values (brackets and commas)", invalid_json=True)
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
