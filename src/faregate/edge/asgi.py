@@ -25,7 +25,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LINE: Final = "faregate.line"
-"""The name in the scope's state by which our own server tells of a hang-up: a callback, and no task that waits for it."""
+"""The name in the scope's state by which our own server tells of a hang-up: a callback, no task that waits for it."""
 
 CLOSE: Final = (b"connection", b"close")
 """Sent where a body never came to its end. A body that is refused for what it is gets no such header: closing on bytes
@@ -95,8 +95,8 @@ class AsgiCaller:
     """One request as `proxy.port.Caller` has it."""
 
     __slots__ = (
-        "_callbacks", "_headers", "_intake", "_line", "_over", "_receive", "_send", "_started", "_watch", "address",
-        "arrived", "gone", "request_id",
+        "_callbacks", "_headers", "_intake", "_line", "_over", "_receive", "_send", "_started", "_unsent", "_watch",
+        "address", "arrived", "gone", "request_id",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, intake: Intake, request_id: str) -> None:
@@ -116,6 +116,7 @@ class AsgiCaller:
         self._watch: asyncio.Task[None] | None = None
         self._started = False
         self._over = False
+        self._unsent: list[Message] = []
 
     def header(self, name: bytes) -> str | None:
         value = self._headers.get(name)
@@ -178,10 +179,11 @@ class AsgiCaller:
             callback()
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        self._over = True
         named = [*headers, (b"content-length", b"%d" % len(body)), (b"request-id", self.request_id.encode())]
-        await self._send({"type": "http.response.start", "status": status, "headers": named})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._finish(
+            {"type": "http.response.start", "status": status, "headers": named},
+            {"type": "http.response.body", "body": body},
+        )
 
     async def start(self, headers: Headers) -> None:
         self._started = True
@@ -192,23 +194,33 @@ class AsgiCaller:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes) -> None:
-        self._over = True
-        await self._send({"type": "http.response.body", "body": data})
+        await self._finish({"type": "http.response.body", "body": data})
 
     async def cut_off(self) -> None:
         """Say that the gateway stops; a caller who has stopped reading is not waited for."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CUT_OFF_S):
-                await self.refuse(NotReady("The gateway is stopping. Ask again in a moment.", code="shutting_down"))
+                if self._over:  # The last word had been said, and billed if it was an answer: it stays the last.
+                    await self._finish(*self._unsent)
+                else:
+                    await self.refuse(NotReady("The gateway is stopping. Ask again in a moment.", code="shutting_down"))
+
+    async def _finish(self, *messages: Message) -> None:
+        self._over = True
+        self._unsent = list(messages)
+        while self._unsent:
+            await self._send(self._unsent[0])  # A server that is waited for here has not yet sent it.
+            del self._unsent[0]
 
     async def refuse(self, error: GatewayError) -> None:
         if self._started:
             await self.end(sse.render(b"error", msgspec.json.encode(envelope(error, self.request_id))))
             return
-        self._over = True
         status, headers, body = render(error, self.request_id)
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._finish(
+            {"type": "http.response.start", "status": status, "headers": headers},
+            {"type": "http.response.body", "body": body},
+        )
 
 
 def client_address(

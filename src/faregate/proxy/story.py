@@ -134,4 +134,5 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
                     lost=attempts.lost,
                 )
             except NotReady as error:  # It is done as soon as the database can; the first error is the caller's.
-                gate.observer.trouble(caller.request_id, f"the hold of {held.charge_id} could not be released yet", error)
+                what = f"the hold of {held.charge_id} could not be released yet"
+                gate.observer.trouble(caller.request_id, what, error)
