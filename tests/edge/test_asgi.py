@@ -267,3 +267,26 @@ async def test_a_websocket_is_closed(tmp_path: Path) -> None:
         wire = Wire()
         await gate.running.door({"type": "websocket"}, wire.receive, wire.send)
     assert wire.sent == [{"type": "websocket.close", "code": 1000}]
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
+async def test_a_stop_does_not_replace_a_last_word_that_was_on_its_way(is_stream: bool) -> None:  # noqa: FBT001
+    wire, reads = Wire(), asyncio.Event()
+
+    async def send(message: Message) -> None:
+        if len(wire.sent) == (1 if is_stream else 0):
+            await reads.wait()  # A caller who does not read, for whom the server waits before it sends.
+        await wire.send(message)
+
+    caller = AsgiCaller(scope(), wire.receive, send, Intake(), "req_1")
+    if is_stream:
+        await caller.start([])
+    ending = asyncio.create_task(caller.end(b"the end") if is_stream else caller.answer(200, [], b"the end"))
+    await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.gather(ending, return_exceptions=True)
+    reads.set()
+    await caller.cut_off()
+
+    assert [message["type"] for message in wire.sent] == ["http.response.start", "http.response.body"]
+    assert wire.sent[0]["status"] == 200 and wire.sent[1]["body"] == b"the end"

@@ -5,14 +5,18 @@ steps had seen.
 """
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from faregate.core.ledger import Outcome
 from faregate.proxy import story
+from faregate.store import sqlite
+from faregate.store.port import Ledger
 from faregate.upstreams.script import End, Play, events, failure, frames_of, plain, stream
 from faregate.wire.usage import Usage
 from tests.contract.riders import message, until
@@ -138,6 +142,45 @@ async def test_a_stop_of_the_gateway_bills_nothing_and_frees_the_hold(tmp_path: 
         assert await gate.books() == (OPENING, 0)
         await until(lambda: gate.upstream.log[0].hung_up)
         await server.hang_up()
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
+async def test_a_stop_that_comes_while_the_charge_is_written_does_not_bill_an_error(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_stream: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_WAIT_MS", 60_000)
+    async with standing(tmp_path, script=[stream(GOOD) if is_stream else plain(GOOD)]) as gate:
+        key = await gate.key()
+        server = Server(ask(stream=is_stream), x_api_key=key)
+        settling = asyncio.Event()
+        with contextlib.closing(sqlite3.connect(tmp_path / "home" / "faregate.db", isolation_level=None)) as other:
+            wired, _ = watched(gate)
+
+            class Locked:
+                """The ledger; the file is locked by another program when the charge is to be written."""
+
+                def __getattr__(self, name: str) -> Any:
+                    if name == "settle" and not settling.is_set():
+                        other.execute("BEGIN IMMEDIATE")
+                        settling.set()
+                    return getattr(wired.ledger, name)
+
+            serving = asyncio.create_task(
+                story.serve(msgspec.structs.replace(wired, ledger=cast(Ledger, Locked())), server.caller)
+            )
+            await settling.wait()
+            serving.cancel()
+            await asyncio.sleep(0)
+            other.execute("ROLLBACK")
+        await serving
+        (receipt,) = await gate.settled(key)
+
+        assert (receipt["state"], receipt["outcome"]) == ("settled", "ok")
+        assert server.status == 200 and b'"error"' not in server.body
+        assert server.body.endswith(frames_of(GOOD)[-1]) if is_stream else b"msg_" in server.body
+        assert await gate.books() == (OPENING - COST, 0)
 
 
 async def test_a_fault_of_our_own_is_one_clean_500_and_the_operator_gets_the_reason(tmp_path: Path) -> None:

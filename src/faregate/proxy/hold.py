@@ -42,11 +42,11 @@ class Hold:
         """Bill what was used, to the last token; what is above the hold is the operator's shortfall.
 
         `lost` is what attempts used that did not answer: the operator's loss. Raises NotReady when the database does
-        not take it; the hold then stays open, and returns by itself.
+        not take it; the hold is then still open. Never raises CancelledError: a stop that comes now comes too late.
         """
         charged, shortfall = split(self._price.cost(reading.usage), self.held)
         wasted = self._cost(lost)
-        await self._gate.ledger.settle(
+        await self._surely(
             Settle(
                 charge_id=self.charge_id,
                 wallet_id=self._command.wallet_id,
@@ -64,6 +64,15 @@ class Hold:
             )
         )
         self.outcome, self.reading, self.charged = outcome, reading, charged
+
+    async def _surely(self, command: Settle) -> None:
+        while True:
+            try:
+                return await self._gate.ledger.settle(command)
+            except asyncio.CancelledError:
+                # It will be carried out, so whoever is billed must see the end and not the error of a stop. The same
+                # again changes nothing, and is answered right behind the first.
+                continue
 
     async def release(
         self,
