@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from faregate.core.errors import InvalidRequest
+from faregate.core.errors import BodyTooLarge, GatewayError, InvalidRequest
 from faregate.upstreams.anthropic import FAILURES_MAX, HEADS_MAX, Anthropic
 from faregate.upstreams.pool import Limits
 from faregate.upstreams.port import Fault, FaultKind, Upstream
@@ -159,13 +159,22 @@ async def test_an_upstream_without_a_count_gives_none(pair: Pair) -> None:
     assert await pair.adapter(script=[failure(404, "not_found_error", "no")]).count_tokens(ask()) is None
 
 
-@pytest.mark.parametrize("status", [400, 413])
-async def test_a_refusal_to_count_is_the_callers_in_upstreams_words(pair: Pair, status: int) -> None:
+@pytest.mark.parametrize(("status", "error"), [(400, InvalidRequest), (413, BodyTooLarge)])
+async def test_a_refusal_to_count_is_the_callers_in_upstreams_words(
+    pair: Pair, status: int, error: type[GatewayError]
+) -> None:
     adapter = pair.adapter(script=[failure(status, "invalid_request_error", "messages: too odd"), Play(status=status)])
-    with pytest.raises(InvalidRequest, match=r"^messages: too odd$"):
+    with pytest.raises(error, match=r"^messages: too odd$"):
         await adapter.count_tokens(ask())
-    with pytest.raises(InvalidRequest, match="refused to count"):
+    with pytest.raises(error, match="refused to count"):
         await adapter.count_tokens(ask())
+
+
+async def test_a_prompt_that_is_too_long_to_count_has_the_code_of_one_that_is_too_long_to_send(pair: Pair) -> None:
+    adapter = pair.adapter(script=[failure(400, "invalid_request_error", "prompt is too long: 9 tokens > 8 maximum")])
+    with pytest.raises(InvalidRequest, match="prompt is too long") as caught:
+        await adapter.count_tokens(ask())
+    assert caught.value.code == "context_length_exceeded"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from faregate.core.errors import InvalidRequest
+from faregate.core.errors import BodyTooLarge, InvalidRequest
 from faregate.core.routing import about_our_account
 from faregate.upstreams.origin import check_header, parse_base_url, request_head
 from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
@@ -81,16 +81,20 @@ class Anthropic:
         return await self._post(self._path, ask, ask.body, first_byte_s)
 
     async def count_tokens(self, ask: Ask) -> int | None:
-        """Upstream's count; None where it has no such endpoint (404). A 400 or 413 is the caller's: InvalidRequest with
-        upstream's words. Any other status, and an answer that holds no count, is a Fault.
+        """Upstream's count; None where it has no such endpoint (404). A 400 or 413 is the caller's: InvalidRequest or
+        BodyTooLarge with upstream's words. Any other status, and an answer that holds no count, is a Fault.
         """
         body = msgspec.json.encode({name: value for name, value in ask.document.items() if name in COUNTED_FIELDS})
         answer = await self._post(f"{self._path}/count_tokens", ask, body, self._transport.timeouts.first_byte)
         data = await self._read_whole(answer)
         if answer.status == 404:
             return None
-        if answer.status in (400, 413) and not about_our_account(message := _message_of(data)):
-            raise InvalidRequest(message, code="invalid_body")
+        message = _message_of(data)
+        if answer.status == 413:
+            raise BodyTooLarge(message)
+        if answer.status == 400 and not about_our_account(message):
+            too_long = message.startswith("prompt is too long")
+            raise InvalidRequest(message, code="context_length_exceeded" if too_long else "invalid_param")
         if not 200 <= answer.status < 300:
             raise Fault(FaultKind.PROTOCOL, f"{self.name}: count_tokens was answered with status {answer.status}")
         try:
