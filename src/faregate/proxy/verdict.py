@@ -128,6 +128,7 @@ def _judged(status: int, message: str, asked_ms: int | None) -> Failed:
         case 408 | 504:
             error = UpstreamTimeout("The upstream did not answer in time.")
         case _:
-            error = UpstreamFailed("The upstream failed.")
+            # A redirect or an odd 4xx will be the same the next time: SDKs would repeat our 502 all the same.
+            error = UpstreamFailed("The upstream failed.", should_retry=again)
     return Failed(error, word=error.code if isinstance(error, Refused) else _WORDS.get(status, "upstream_error"),
                    status=status, again=again, asked_ms=asked_ms)  # fmt: skip
