@@ -48,7 +48,7 @@ async def test_a_refusal_of_the_request_keeps_its_status_and_its_words_and_is_fi
 
 
 @pytest.mark.parametrize(("status", "again"), [(204, False), (302, False), (418, False), (500, True), (599, True)])
-async def test_what_time_does_not_mend_tells_sdks_not_to_ask_again(status: int, again: bool) -> None:
+async def test_what_time_does_not_mend_tells_sdks_not_to_ask_again(status: int, *, again: bool) -> None:
     failed = await judged(status)
     assert (failed.error.status, failed.again, failed.error.should_retry) == (502, again, again)
 
