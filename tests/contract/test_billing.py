@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from faregate.core.ledger import Basis, Outcome
-from faregate.core.money import NANOS_PER_CREDIT, show_credits
+from faregate.core.money import NANOS_PER_CREDIT, parse_credits, show_credits
 from faregate.edge import desk, forms
 from faregate.upstreams.script import Play, events, frame, frames_of, plain, stream
 from faregate.wire.usage import Usage
@@ -228,3 +228,15 @@ async def test_a_new_price_bills_the_calls_held_after_it_and_leaves_the_old_rece
         assert (old["charged"], old["price_version"]) == ("15", before.headers["x-price-version"])
         assert (new["charged"], new["price_version"]) == ("100.99", after.headers["x-price-version"])
         await gate.books()
+
+
+async def test_a_false_count_does_not_close_the_model_or_the_rates_to_its_key(tmp_path: Path) -> None:
+    false = plain(message(input_tokens=10**9, output_tokens=10**9))
+    async with running(tmp_path, script=[false, false]) as gate:
+        key = await gate.key(input_tokens_per_minute=10_000, output_tokens_per_minute=10_000)
+        first = await gate.message(key)
+        again = await gate.message(key)
+        other = await gate.message(key, ask(messages=[{"role": "user", "content": "Something else"}]))
+
+        assert [answer.status_code for answer in (first, again, other)] == [200, 200, 200], (again.text, other.text)
+        assert parse_credits(again.headers["x-credits-estimated"]) <= parse_credits(again.headers["x-credits-max"])

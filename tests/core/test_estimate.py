@@ -117,6 +117,36 @@ def test_a_cut_answer_teaches_nothing_of_typical_output() -> None:
     assert guess.usage.output == 256
 
 
+@pytest.mark.parametrize("nonsense", [1_001, 150_000, 10**9])
+def test_a_count_that_no_text_comes_to_teaches_nothing(nonsense: int) -> None:
+    estimator = Estimator()
+    for usage in (Usage(input=300, output=1), Usage(input=nonsense, output=1)):
+        estimator.learn("k", "m", text_bytes=1_000, media_tokens=0, prefixes=[], usage=usage, finished=True, now_ms=0)
+
+    guess = estimator.guess("k", "m", text_bytes=1_000, media_tokens=0, max_tokens=1, prefixes=[], now_ms=0)
+    assert guess.input_tokens == 300
+
+
+def test_no_guess_is_above_what_the_input_can_come_to() -> None:
+    estimator = Estimator()
+    known = prefixes({"messages": [user("a" * 4_000)]}, namespace="w/m")
+    estimator.learn("k", "m", text_bytes=4_100, media_tokens=0, prefixes=known,
+                    usage=Usage(input=10**9), finished=True, now_ms=0)  # fmt: skip
+
+    guess = estimator.guess("k", "m", text_bytes=4_100, media_tokens=0, max_tokens=1, prefixes=known, now_ms=0,
+                            tokens_max=4_200)  # fmt: skip
+    assert guess.input_tokens == 4_200
+
+
+def test_short_prompts_that_are_dense_with_tools_say_little_of_a_long_one() -> None:
+    estimator = Estimator()
+    estimator.learn("k", "m", text_bytes=1_000, media_tokens=0, prefixes=[], usage=Usage(input=800), finished=True,
+                    now_ms=0)  # fmt: skip
+
+    guess = estimator.guess("k", "m", text_bytes=400_000, media_tokens=0, max_tokens=1, prefixes=[], now_ms=0)
+    assert guess.input_tokens == 112_000
+
+
 def test_what_is_remembered_is_bounded() -> None:
     estimator = Estimator()
     for number in range(KEYS_MAX + 100):

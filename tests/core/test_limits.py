@@ -70,6 +70,17 @@ def test_a_call_larger_than_a_minutes_worth_waits_for_a_full_bucket_and_then_goe
     take(limits, limited, now_ms=50 * MINUTE_MS, input_tokens=5_000)
 
 
+@pytest.mark.parametrize(("used", "again"), [(1_500, True), (9_000, False)])
+def test_who_would_wait_for_more_than_a_minute_is_told_not_to_try_again_by_itself(used: int, again: bool) -> None:  # noqa: FBT001
+    limits, limited = Limits(), key(output_tokens_per_minute=1_000)
+    take(limits, limited).close(input_tokens=0, output_tokens=used)
+    with pytest.raises(RateLimited) as refused:
+        take(limits, limited)
+
+    assert refused.value.should_retry is again
+    assert ((refused.value.retry_after_s or 0) <= 60) is again
+
+
 def test_concurrency_counts_calls_under_way_and_closing_twice_counts_once() -> None:
     limits, limited = Limits(), key(concurrency=2)
     first = take(limits, limited)

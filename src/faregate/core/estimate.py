@@ -22,6 +22,10 @@ from faregate.wire.usage import Usage
 TOKENS_PER_BYTE: Final = 0.28
 """English, code and JSON lie between 0.2 and 0.35 tokens a byte: where to begin with a key that has no history."""
 
+TOKENS_PER_BYTE_MAX: Final = 1.0
+"""A byte-level tokenizer makes no more. A count above it says nothing of the text: content was reached that is in no
+byte of the body, or upstream's count was wrong."""
+
 OUTPUT_TOKENS: Final = 256
 """A typical answer, before a key has shown its own."""
 
@@ -78,9 +82,12 @@ class Estimator:
 
     def guess(
         self, key_id: str, model: str, *, text_bytes: int, media_tokens: int, max_tokens: int,
-        prefixes: Sequence[Prefix], now_ms: int,
+        prefixes: Sequence[Prefix], now_ms: int, tokens_max: int | None = None,
     ) -> Guess:  # fmt: skip
-        """Guess a call's usage. `text_bytes` excludes media, whose tokens come apart."""
+        """Guess a call's usage. `text_bytes` excludes media, whose tokens come apart.
+
+        `tokens_max` is what the input can come to at most: what was learnt never makes a guess that cannot be true.
+        """
         known = self._keys.get((key_id, model))
         ratio = _ratio(known, text_bytes)
         total = round(text_bytes * ratio) + media_tokens
@@ -89,6 +96,8 @@ class Estimator:
             if prompt is not None and prompt.tokens is not None:
                 total = prompt.tokens + round(max(0, text_bytes - prefix.bytes) * ratio)
                 break
+        if tokens_max is not None:
+            total = min(total, tokens_max)
         output = min(max_tokens, OUTPUT_TOKENS if known is None or known.output is None else round(known.output))
         return Guess(usage=self._cached(total, text_bytes, prefixes, now_ms, output))
 
@@ -99,9 +108,10 @@ class Estimator:
         """Take in what upstream said a call used. A cut answer (`finished` false) says nothing of typical output."""
         known = self._keys.setdefault((key_id, model), _Key({}, None))
         total = usage.input_total
-        if text_bytes and total > media_tokens:
+        ratio = (total - media_tokens) / max(1, text_bytes)
+        if 0 < ratio <= TOKENS_PER_BYTE_MAX:
             size = text_bytes.bit_length()
-            known.ratios[size] = _blend(known.ratios.get(size), (total - media_tokens) / text_bytes)
+            known.ratios[size] = _blend(known.ratios.get(size), ratio)
         if finished:
             known.output = _blend(known.output, usage.output)
         _bound(self._keys, (key_id, model), KEYS_MAX)
@@ -213,7 +223,10 @@ def _ratio(known: _Key | None, text_bytes: int) -> float:
     size = text_bytes.bit_length()
     if (ratio := known.ratios.get(size)) is not None:
         return ratio
-    return known.ratios[min(known.ratios, key=lambda seen: abs(seen - size))]
+    nearest = min(known.ratios, key=lambda seen: abs(seen - size))
+    ratio = known.ratios[nearest]
+    # A short prompt is dense with what comes with each, as tools: that makes a long one neither dear nor too long.
+    return ratio if size - nearest <= 1 else min(ratio, TOKENS_PER_BYTE)
 
 
 def _blend(old: float | None, new: float) -> float:

@@ -17,6 +17,9 @@ from faregate.core.access import Key
 from faregate.core.errors import RateLimited
 
 MINUTE_MS: Final = 60_000
+SLEEP_S_MAX: Final = 60
+"""SDKs obey `retry-after` without a cap: beyond a minute they are told not to try again by themselves."""
+
 KEYS_MAX: Final = 100_000
 """Idle keys are forgotten beyond this many; a forgotten key's buckets are full again, as they would be by then."""
 
@@ -102,6 +105,7 @@ class Limits:
                     _sentence(name, bucket, taken[name], wait_s),
                     code=name,
                     retry_after_s=wait_s,
+                    should_retry=wait_s <= SLEEP_S_MAX,
                     headers=self.headers(key, now_ms),
                 )
         for name, bucket in buckets.items():

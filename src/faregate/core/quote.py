@@ -61,13 +61,16 @@ def media_tokens_likely(admitted: Admitted) -> int:
     return admitted.images * model.image_tokens_max + admitted.documents * document
 
 
+def input_bound(admitted: Admitted, body: bytes) -> int:
+    """What the input comes to at most, whether the model takes as much or not."""
+    if admitted.unbounded:
+        return admitted.model.context_window
+    return text_bytes(admitted, body) + media_tokens_max(admitted) + admitted.overhead_tokens
+
+
 def input_tokens_max(admitted: Admitted, body: bytes) -> int:
     """The most input tokens this call can come to."""
-    model = admitted.model
-    if admitted.unbounded:
-        return model.context_window
-    bound = text_bytes(admitted, body) + media_tokens_max(admitted) + admitted.overhead_tokens
-    return min(bound, model.context_window)
+    return min(input_bound(admitted, body), admitted.model.context_window)
 
 
 def quote(admitted: Admitted, body: bytes, price: PriceVersion, guess: Guess) -> Quote:

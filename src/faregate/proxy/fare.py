@@ -16,7 +16,7 @@ from faregate.core.estimate import PREFIX_BYTES_MIN, Prefix, prefixes
 from faregate.core.ledger import Basis, Reserve
 from faregate.core.meter import Meter, Reading
 from faregate.core.money import Nanos, parse_credits, show_credits
-from faregate.core.quote import Quote, media_tokens_likely, media_tokens_max, quote, text_bytes
+from faregate.core.quote import Quote, input_bound, media_tokens_likely, media_tokens_max, quote, text_bytes
 from faregate.proxy.hold import Hold
 from faregate.proxy.port import Caller, Gateway, Headers
 from faregate.upstreams.port import Ask, Upstream
@@ -128,7 +128,7 @@ def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, ca
     size, media = text_bytes(admitted, body), media_tokens_max(admitted)
     guess = gate.estimator.guess(
         key.id, model.id, text_bytes=size, media_tokens=media_tokens_likely(admitted), max_tokens=admitted.max_tokens,
-        prefixes=known, now_ms=now_ms,
+        prefixes=known, now_ms=now_ms, tokens_max=input_bound(admitted, body),
     )  # fmt: skip
     return Fare(
         key=key,

@@ -10,7 +10,7 @@ from faregate.core.catalog import Model
 from faregate.core.errors import NotReady
 from faregate.core.ledger import Wallet, affordable
 from faregate.core.money import show_credits
-from faregate.core.quote import media_tokens_likely, text_bytes
+from faregate.core.quote import input_bound, media_tokens_likely, text_bytes
 from faregate.proxy import entry
 from faregate.proxy.fare import DEFAULT_VERSION, appraise
 from faregate.proxy.port import Caller, Gateway
@@ -70,7 +70,7 @@ async def count_tokens(gate: Gateway, caller: Caller) -> int:
             return counted
     guess = gate.estimator.guess(
         key.id, model.id, text_bytes=text_bytes(admitted, body), media_tokens=media_tokens_likely(admitted),
-        max_tokens=0, prefixes=(), now_ms=gate.now_ms(),
+        max_tokens=0, prefixes=(), now_ms=gate.now_ms(), tokens_max=input_bound(admitted, body),
     )  # fmt: skip
     return guess.input_tokens
 

@@ -69,7 +69,11 @@ async def _serve(gate: Gateway, caller: Caller, ride: Ride) -> None:
     finally:
         if ticket is not None:
             used = ride.hold.reading.usage if ride.hold is not None else NOTHING
-            ticket.close(input_tokens=used.input_total, output_tokens=used.output)
+            # What upstream counts beyond what the call can come to is no reason to keep its key waiting for days.
+            ticket.close(
+                input_tokens=min(used.input_total, fare.quote.input_tokens_max),
+                output_tokens=min(used.output, fare.quote.max_tokens),
+            )
 
 
 async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Fare) -> None:
