@@ -71,7 +71,7 @@ def test_more_output_than_the_model_gives_is_refused_with_its_limit() -> None:
         "max_tokens: 9000 > 8192, which is the maximum allowed number of output tokens for claude-haiku-4-5"
     )
     assert admitted(plain(max_tokens=9_000), SONNET).max_tokens == 9_000
-    assert len(refused(plain(max_tokens=10**4_000))) < 200, "a message stays short whatever the number"
+    assert len(refused(plain(max_tokens=10**600))) < 200, "a message stays short whatever the number"
 
 
 def test_a_clamp_never_cuts_into_the_thinking_budget() -> None:
