@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from faregate.core.money import NANOS_PER_CREDIT
+from faregate.edge.protocol import Protocol
 from faregate.upstreams.script import Play, Seen, events, frames_of
 from tests.contract.handmade import HandUpstream, Turn, by_hand
-from tests.contract.riders import Rider, loss, message, request, streamed
+from tests.contract.riders import Rider, loss, message, request, streamed, until
 from tests.gateway import Gate, ask, running
 
 INPUT, OUTPUT = 1_000, 5_000
@@ -221,3 +222,21 @@ async def test_a_caller_who_does_not_read_stops_the_upstream_from_being_read(tmp
         (receipt,) = await gate.settled(key)
         assert receipt["outcome"] == "client_gone"
         await gate.books()
+
+
+async def test_a_caller_who_takes_nothing_more_has_left_and_pays_what_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Protocol, "send_s", 0.2)
+    endless = frames_of(message("x" * 30_000_000, input_tokens=9, output_tokens=1), deltas=600)[:-2]
+    async with running(tmp_path, script=[events(endless)]) as gate:
+        key = await gate.key()
+        rider = await Rider.ask(gate, key, streamed())
+        await rider.until(b"message_start")
+        (receipt,) = await gate.settled(key)
+
+        assert (receipt["state"], receipt["outcome"]) == ("settled", "client_gone")
+        assert receipt["charged"] == receipt["max"]
+        await until(lambda: gate.upstream.log[0].hung_up)
+        assert (await gate.books())[1] == 0, "nothing is held for somebody who does not come back"
+        rider.leave()

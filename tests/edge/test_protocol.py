@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -246,3 +247,25 @@ async def test_the_clock_of_a_head_does_not_run_while_an_answer_is_made(
     monkeypatch.setattr(Protocol, "head_s", 0.05)
     async with running(tmp_path, script=[stream(MESSAGE, gap_ms=50)]) as gate:
         assert (await gate.stream(await gate.key())).kinds[-1] == "message_stop"
+
+
+async def test_a_caller_is_given_up_only_when_nothing_is_taken_between_two_looks() -> None:
+    class Transport:
+        """What asyncio would say of a socket whose reader takes something once, and then nothing."""
+
+        unsent = iter([90_000, 70_000, 70_000, 70_000])
+        aborted = asyncio.Event()
+
+        def get_write_buffer_size(self) -> int:
+            return next(self.unsent)
+
+        def abort(self) -> None:
+            self.aborted.set()
+
+    protocol = Protocol.__new__(Protocol)
+    protocol.loop, protocol.send_s = asyncio.get_running_loop(), 0
+    protocol.transport = transport = cast(Any, Transport())
+    protocol._wait_for_reader()
+    await asyncio.wait_for(transport.aborted.wait(), 20)
+
+    assert list(transport.unsent) == [], "it looked twice"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
@@ -154,12 +155,20 @@ async def test_each_deadline_is_named_when_it_has_passed() -> None:
     assert "timeouts.total" in (slow.reply.overdue(slow.started + 101) or "")
 
 
-async def test_silence_does_not_count_while_we_ourselves_have_paused() -> None:
-    rig = Rig(Timeouts(idle=10, total=1000))
+async def test_no_time_counts_while_we_ourselves_have_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(Timeouts(idle=10, total=100))
     rig.reply.take_head(200, {})
     rig.reply.take_body(b"x" * (UNREAD_BYTES_MAX + 1))
     assert rig.reply.overdue(rig.started + 5) is None
     assert rig.reply.overdue(rig.started + 500) is None
+
+    with monkeypatch.context() as later:
+        later.setattr(rig.reply, "_loop", SimpleNamespace(time=lambda: rig.started + 500))
+        await rig.reply.read()
+    for second in range(501, 599):
+        rig.reply.pieces += 1
+        assert rig.reply.overdue(rig.started + second) is None
+    assert "timeouts.total" in (rig.reply.overdue(rig.started + 601) or "")
 
 
 @pytest.mark.parametrize("field", Timeouts.__struct_fields__)

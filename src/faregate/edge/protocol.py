@@ -2,7 +2,7 @@
 
 The rule: nobody needs a key to reach this, so nothing here may grow, or stay, with what a stranger sends. uvicorn
 bounds no head, no trailer and no wait for them; here what is over HEAD_BYTES_MAX, or later than HEAD_S, ends its
-connection.
+connection. So does an answer of which nothing is taken for SEND_S: its caller has left, and is billed as one who has.
 
     open ──bytes──> head ──whole──> body ──whole──> nothing to read
       └── clock ─────┘               └── clock, once it is answered: the rest is only thrown away
@@ -28,6 +28,9 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_S: Final = 60.0
 """nginx's client_header_timeout. What a refused request still has to send gets as long."""
 
+SEND_S: Final = 60.0
+"""nginx's send_timeout: between two times that the caller takes something, not for the whole answer."""
+
 LINGER_S: Final = 1.0
 """For a refused sender to read why: closing on bytes that are still coming would reset the connection instead."""
 
@@ -38,6 +41,7 @@ class Protocol(HttpToolsProtocol):
     """One connection from a caller."""
 
     head_s = HEAD_S
+    send_s = SEND_S
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -52,6 +56,8 @@ class Protocol(HttpToolsProtocol):
         self._plainly = b""
         """A head that asked for another protocol, written again without that."""
         self._clock: asyncio.TimerHandle | None = None
+        self._send_clock: asyncio.TimerHandle | None = None
+        """Runs while more is to be sent than the caller takes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -59,11 +65,20 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_clock()
+        self._stop_send_clock()
         super().connection_lost(exc)
         self.lost = True
         if self.on_lost is not None:
             self.on_lost()
             self.on_lost = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        self._stop_send_clock()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -171,3 +186,18 @@ class Protocol(HttpToolsProtocol):
             self._refuse(BodyTimeout(f"The request's head did not arrive within {self.head_s:g} s.", headers=[CLOSE]))
         else:
             self.transport.close()
+
+    def _wait_for_reader(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        self._send_clock = self.loop.call_later(self.send_s, self._look_at_reader, unsent)
+
+    def _look_at_reader(self, unsent_before: int) -> None:
+        if self.transport.get_write_buffer_size() < unsent_before:
+            self._wait_for_reader()
+        else:
+            self.transport.abort()
+
+    def _stop_send_clock(self) -> None:
+        if self._send_clock is not None:
+            self._send_clock.cancel()
+            self._send_clock = None

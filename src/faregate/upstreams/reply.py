@@ -35,7 +35,8 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     idle: float = 60.0
     """Between two pieces of an answer, not counting while we ourselves have paused it."""
     total: float = 600.0
-    """From the request to the last byte."""
+    """From the request to the last byte, not counting while we ourselves have paused it: whoever is slow to read would
+    otherwise turn an answer that is paid for into a fault that is not."""
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
@@ -57,8 +58,9 @@ class Reply:
     """An `Answer` of the port."""
 
     __slots__ = (
-        "_chunks", "_ended", "_fault", "_first_byte_s", "_limits", "_line", "_loop", "_paused", "_pieces_ticked",
-        "_quiet_since", "_sent_at", "_source", "_unread_bytes", "_waiter", "headers", "pieces", "status",
+        "_chunks", "_ended", "_fault", "_first_byte_s", "_limits", "_line", "_loop", "_paused", "_paused_at",
+        "_paused_s", "_pieces_ticked", "_quiet_since", "_sent_at", "_source", "_unread_bytes", "_waiter", "headers",
+        "pieces", "status",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +81,8 @@ class Reply:
         self._chunks: list[bytes] = []
         self._unread_bytes = 0
         self._paused = False
+        self._paused_at = 0.0
+        self._paused_s = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._fault: tuple[FaultKind, str] | None = None
@@ -133,7 +137,8 @@ class Reply:
 
     def _resume(self) -> None:
         self._paused = False
-        self._quiet_since = self._loop.time()
+        self._quiet_since = now = self._loop.time()
+        self._paused_s += now - self._paused_at
         if self._line is not None:
             self._line.resume()
 
@@ -154,6 +159,7 @@ class Reply:
         self._unread_bytes += len(piece)
         if self._unread_bytes > UNREAD_BYTES_MAX and not self._paused and self._line is not None:
             self._paused = True
+            self._paused_at = self._loop.time()
             self._line.pause()
         waiter = self._waiter
         if waiter is not None and not waiter.done():
@@ -178,7 +184,7 @@ class Reply:
             self._pieces_ticked = self.pieces
             self._quiet_since = now
         limits = self._limits
-        if now - self._sent_at >= limits.total:
+        if not self._paused and now - self._sent_at - self._paused_s >= limits.total:
             return f"{self._source} did not finish its answer within {limits.total:g} s (timeouts.total)"
         if not self.status and now - self._sent_at >= self._first_byte_s:
             return f"{self._source} did not begin its answer within {self._first_byte_s:g} s (timeouts.first_byte)"
