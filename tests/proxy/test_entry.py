@@ -83,8 +83,10 @@ async def test_a_model_is_found_by_id_and_alias_and_only_in_the_keys_scope(tmp_p
         with pytest.raises(Forbidden, match=f"may not use claude-opus-4-7. It may use: {MODEL}"):
             entry.find_model(wired, scoped, ask(model="claude-opus-4-7"))
         with pytest.raises(NotFound) as unknown:
-            entry.find_model(wired, free, ask(model="x" * 500))
+            entry.find_model(wired, free, ask(model="x" * 256))
         assert unknown.value.code == "model_not_found" and len(unknown.value.message) < 150
-        for model, words in ((None, "model: Field required"), (7, "model: Input should be a valid string")):
+        with pytest.raises(InvalidRequest, match="model: String should have 1 to 256 characters"):
+            entry.find_model(wired, free, ask(model="x" * 257))
+        for document, words in (({}, "model: Field required"), ({"model": 7}, "model: Input should be a valid string")):
             with pytest.raises(InvalidRequest, match=words):
-                entry.find_model(wired, free, {"model": model})
+                entry.find_model(wired, free, document)

@@ -202,6 +202,20 @@ async def test_a_fault_of_our_own_is_one_clean_500_and_the_operator_gets_the_rea
         assert await gate.books() == (OPENING, 0)
 
 
+async def test_what_the_ledger_refuses_is_told_to_the_operator_with_its_cause(tmp_path: Path) -> None:
+    async with standing(tmp_path, script=[stream(GOOD)]) as gate:
+        key = await gate.key()
+        wired, watcher = watched(gate)
+        twice = msgspec.structs.replace(wired, new_id=lambda prefix: f"{prefix}the-same-each-time")
+        for _ in range(2):
+            server = Server(ask(), x_api_key=key)
+            await story.serve(twice, server.caller)
+
+        assert server.status == 500 and b"UNIQUE" not in server.body
+        assert watcher.troubles == ["The ledger refused this. Nothing was charged."]
+        assert watcher.records[-1].error_code == "internal"
+
+
 async def test_a_fault_of_our_own_with_the_hold_open_releases_it(tmp_path: Path) -> None:
     async with standing(tmp_path, script=[plain(GOOD)]) as gate:
         key = await gate.key()

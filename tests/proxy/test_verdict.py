@@ -24,9 +24,13 @@ from tests.proxy.standing import answer
 WORDS = b'{"type":"error","error":{"type":"x","message":"said by upstream"}}'
 
 
+def redact(text: str) -> str:
+    return text.replace("sk-secret", "[redacted]")
+
+
 async def judged(status: int, body: bytes = WORDS, **headers: str) -> Failed:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return await of_answer(answer(status, body, headers=named)[0])
+    return await of_answer(answer(status, body, headers=named)[0], redact)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ async def test_a_long_message_is_cut_and_an_endless_body_is_not_read() -> None:
     reply, _ = answer(400, b"x" * (ERROR_BYTES_MAX + 1), whole=False)
 
     assert long.error.message == "x" * MESSAGE_CHARS_MAX
-    assert (await of_answer(reply)).error.message == "The upstream refused this request."
+    assert (await of_answer(reply, redact)).error.message == "The upstream refused this request."
 
 
 async def test_what_upstream_asks_to_wait_is_kept() -> None:
@@ -150,11 +154,11 @@ def test_what_we_cancelled_ourselves_means_that_the_caller_has_gone() -> None:
     ],
 )
 def test_an_error_event_means_what_its_status_would(kind: str, status: int, again: bool) -> None:  # noqa: FBT001
-    failed = of_event(StreamFault(kind, "said by upstream"))
+    failed = of_event(StreamFault(kind, "said by upstream"), redact)
 
     assert (failed.error.status, failed.again) == (status, again)
     assert ("said by upstream" in failed.error.message) is (status in (400, 413))
-    assert same(of_stream(StreamFault(kind, "said by upstream")), failed.error)
+    assert same(of_stream(StreamFault(kind, "said by upstream"), redact), failed.error)
 
 
 def same(one: GatewayError, other: GatewayError) -> bool:
@@ -162,7 +166,15 @@ def same(one: GatewayError, other: GatewayError) -> bool:
 
 
 def test_bytes_that_make_no_sense_are_upstreams_failure_and_their_detail_is_not_told() -> None:
-    failed = of_event(StreamFault("", "an event of the stream is not JSON"))
+    failed = of_event(StreamFault("", "an event of the stream is not JSON"), redact)
 
     assert (failed.error.status, failed.word, failed.status, failed.again) == (502, "bad_stream", 200, True)
     assert broken("not_a_message", "It is not a message.").error.message == "It is not a message."
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+async def test_what_is_relayed_is_without_our_key(status: int) -> None:
+    told = await judged(status, b'{"error":{"message":"prompt of sk-secret: no"}}')
+    event = of_event(StreamFault("invalid_request_error", "prompt of sk-secret: no"), redact)
+
+    assert told.error.message == event.error.message == "prompt of [redacted]: no"

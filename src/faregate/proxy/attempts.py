@@ -147,7 +147,7 @@ class Attempts:
             raise of_fault(fault) from fault
         try:
             if answer.status != 200:
-                raise await of_answer(answer)
+                raise await of_answer(answer, upstream.redact)
             return await (self._opened if self._ask.stream else self._whole)(upstream, answer)
         except Fault as fault:
             raise of_fault(fault) from fault
@@ -168,7 +168,7 @@ class Attempts:
         if stream.fault is not None:
             if (usage := stream.meter.close().usage) != NOTHING:
                 self.lost.append(usage)
-            raise of_event(stream.fault)
+            raise of_event(stream.fault, upstream.redact)
         return Reply(upstream=upstream, answer=answer, stream=stream, meter=stream.meter, first=first)
 
     async def _whole(self, upstream: Upstream, answer: Answer) -> Reply:

@@ -8,8 +8,9 @@ Leaves of `story.serve`, shared with the free endpoints, which walk the same way
 from typing import Any
 
 from faregate.core.access import Key, ip_allowed, well_formed
+from faregate.core.admission import model_name, refusal
 from faregate.core.catalog import Model
-from faregate.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
+from faregate.core.errors import Forbidden, NotFound, Unauthenticated
 from faregate.proxy.port import Caller, Gateway
 from faregate.wire.request import Malformed, decode
 
@@ -20,7 +21,7 @@ NO_ACCESS = "The API key is missing, unknown, revoked or expired."
 def bearer(caller: Caller) -> str:
     """The key as it was sent: `x-api-key` wins over `Authorization: Bearer`. Raises Unauthenticated without one."""
     key = caller.header(b"x-api-key")
-    if key is None:
+    if key is None or not key.strip():
         scheme, _, key = (caller.header(b"authorization") or "").partition(" ")
         if scheme.lower() != "bearer":
             key = ""
@@ -51,22 +52,12 @@ def read(body: bytes) -> dict[str, Any]:
     try:
         return decode(body)
     except Malformed as error:
-        raise malformed(error) from None
-
-
-def malformed(error: Malformed) -> InvalidRequest:
-    """A wire error as the caller is told of it."""
-    message = f"{error.path}: {error.message}" if error.path else error.message
-    return InvalidRequest(message, code="invalid_body" if error.invalid_json else "invalid_param")
+        raise refusal(error) from None
 
 
 def find_model(gate: Gateway, key: Key, document: dict[str, Any]) -> Model:
     """The model that was asked for. Raises InvalidRequest, NotFound, or Forbidden for one outside the key's scope."""
-    name = document.get("model")
-    if name is None:
-        raise InvalidRequest("model: Field required")
-    if not isinstance(name, str):
-        raise InvalidRequest("model: Input should be a valid string")
+    name = model_name(document)
     model = gate.catalog.find(name)
     if model is None:
         raise NotFound(f"model: {name[:100]}", code="model_not_found")

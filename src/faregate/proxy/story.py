@@ -31,6 +31,8 @@ async def serve(gate: Gateway, caller: Caller) -> None:
     try:
         await _serve(gate, caller, ride)
     except GatewayError as error:
+        if isinstance(error, Internal):  # The caller is told nothing of the cause, so the operator is.
+            gate.observer.trouble(caller.request_id, error.message, error.__cause__)
         ride.refused(error)
         await caller.refuse(error)
     except CallerGone:
@@ -96,7 +98,7 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
             ride.first_event = time()
             await relay(caller, reply)
             if reply.stream.fault is not None:
-                raise of_stream(reply.stream.fault)
+                raise of_stream(reply.stream.fault, reply.upstream.redact)
 
         finished = reply.meter.progress is Progress.COMPLETE
         await held.settle(

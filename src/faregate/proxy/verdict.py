@@ -5,6 +5,7 @@ Upstream's own refusals of a request (400, 404, 413, 422) are relayed word for w
 trouble, in our words.
 """
 
+from collections.abc import Callable
 from typing import Final, assert_never
 
 import msgspec
@@ -37,6 +38,10 @@ _STREAM_STATUS: Final = {
     "authentication_error": 401, "permission_error": 403, "not_found_error": 404, "request_too_large": 413,
 }  # fmt: skip
 """What status an `event: error` under HTTP 200 stands for."""
+
+
+Redact = Callable[[str], str]
+"""Upstream.redact."""
 
 
 class CallerGone(Exception):
@@ -78,20 +83,20 @@ def broken(word: str, message: str) -> Failed:
     return Failed(UpstreamFailed(message), word=word, status=200, again=True)
 
 
-def of_event(fault: StreamFault) -> Failed:
+def of_event(fault: StreamFault, redact: Redact) -> Failed:
     """An error event under HTTP 200, before anything went to the caller: as if it had come with its status."""
     if not fault.kind:
         return broken("bad_stream", "The upstream's answer could not be understood.")
     status = _STREAM_STATUS.get(fault.kind, 500)
-    return _judged(status, fault.message, asked_ms=None)
+    return _judged(status, redact(fault.message), asked_ms=None)
 
 
-def of_stream(fault: StreamFault) -> GatewayError:
+def of_stream(fault: StreamFault, redact: Redact) -> GatewayError:
     """A stream that failed after its first event: what its one `event: error` says."""
-    return of_event(fault).error
+    return of_event(fault, redact).error
 
 
-async def of_answer(answer: Answer) -> Failed:
+async def of_answer(answer: Answer, redact: Redact) -> Failed:
     """Read an upstream's error and say what it means for the caller."""
     body = b""
     while len(body) < ERROR_BYTES_MAX and (data := await answer.read()):
@@ -102,7 +107,8 @@ async def of_answer(answer: Answer) -> Failed:
         message = document["error"]["message"]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         pass  # Not Anthropic's envelope: then there is nothing in it that a caller should read.
-    return _judged(answer.status, message if isinstance(message, str) else "", asked_wait_ms(answer.headers))
+    told = redact(message) if isinstance(message, str) else ""
+    return _judged(answer.status, told, asked_wait_ms(answer.headers))
 
 
 def _judged(status: int, message: str, asked_ms: int | None) -> Failed:

@@ -53,6 +53,7 @@ class Anthropic:
     ) -> None:
         """Raises ValueError, with a sentence that holds neither key nor URL, on a setting that cannot work."""
         self.name = name
+        self._api_key = api_key
         self._transport = transport
         self._origin, prefix = parse_base_url(base_url)
         self._path = f"{prefix}/v1/messages"
@@ -101,6 +102,11 @@ class Anthropic:
             return msgspec.json.decode(data, type=_Count).input_tokens
         except msgspec.MsgspecError as error:
             raise Fault(FaultKind.PROTOCOL, f"{self.name}: count_tokens answered without a count: {error}") from None
+
+    def redact(self, text: str) -> str:
+        for secret in (self._api_key, self._origin.target):
+            text = text.replace(secret, "[redacted]")
+        return text
 
     def healthy(self) -> bool:
         """False for `recovery_s` after the last of three or more attempts in a row that found no connection; then a

@@ -86,5 +86,8 @@ class Upstream(Protocol):
     async def count_tokens(self, ask: Ask) -> int | None:
         """Upstream's own count of the input; None where it has none. Raises as send does."""
 
+    def redact(self, text: str) -> str:
+        """What upstream said, without our key at it and its address: for text that a caller will read."""
+
     def healthy(self) -> bool:
         """Whether a call sent now has a chance (readiness)."""

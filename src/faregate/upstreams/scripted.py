@@ -56,6 +56,9 @@ class Scripted:
     async def count_tokens(self, ask: Ask) -> int | None:
         return await self._started().count_tokens(ask)
 
+    def redact(self, text: str) -> str:
+        return self._started().redact(text)
+
     def healthy(self) -> bool:
         return self._adapter is not None and self._adapter.healthy()
 
