@@ -182,6 +182,15 @@ def test_garbage_fails_the_stream_and_is_not_relayed(garbage: bytes) -> None:
     assert len(read(passed)) <= 1
 
 
+@pytest.mark.parametrize("data", [b"", b"data:\n", b'data: {"type":"other"}\n', b'data: {"type":"message_delta"}\n'])
+def test_nothing_that_a_client_may_take_for_the_end_passes_before_it_is_paid_for(data: bytes) -> None:
+    stream = new_stream()
+    stream.feed(frame(message_start(input_tokens=1)))
+
+    assert stream.feed(b"event: message_stop\n" + data + b"\n") == b""
+    assert stream.progress is Progress.FAILED
+
+
 def test_unknown_events_comments_and_pings_pass_as_they_are() -> None:
     stream = new_stream()
     stream.feed(frame(message_start(input_tokens=1)))

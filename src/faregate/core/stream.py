@@ -19,6 +19,7 @@ from faregate.core.meter import Meter, Progress
 from faregate.wire import sse
 
 _DELTA: Final = b"event: content_block_delta\n"
+_END: Final = b"message_stop"
 _PAYLOADS: Final = ("text", "partial_json", "thinking")
 _MARKERS: Final = (b"message_", b"content_block_st", b"error", b"signature", b"\r")
 """A run of bytes without any of these holds nothing but deltas and pings (or unknown events, which pass too)."""
@@ -92,7 +93,7 @@ class Stream:
         return b"".join(passed)
 
     def _frame(self, frame: sse.Frame) -> bytes:
-        if not frame.data:
+        if not frame.data and frame.event != _END:
             return frame.raw  # A comment, or a field we do not know.
         if frame.event == b"ping":
             return frame.raw
@@ -107,6 +108,8 @@ class Stream:
     def _event(self, frame: sse.Frame, event: dict[str, Any]) -> bytes:
         name = event.get("type", frame.event.decode(errors="replace"))
         waiting = self.meter.progress is Progress.WAITING
+        if frame.event == _END and name != "message_stop":
+            return self._fail("", "a message_stop that says that it is none")  # Some clients end at the event's name.
         match name:
             case "message_start":
                 return self._start(event) if waiting else self._fail("", "a second message_start")
