@@ -82,12 +82,13 @@ def test_who_would_wait_for_more_than_a_minute_is_told_not_to_try_again_by_itsel
 
 
 def test_concurrency_counts_calls_under_way_and_closing_twice_counts_once() -> None:
-    limits, limited = Limits(), key(concurrency=2)
+    limits, limited = Limits(), key(concurrency=2, requests_per_minute=9)
     first = take(limits, limited)
     take(limits, limited)
     with pytest.raises(RateLimited) as refused:
         take(limits, limited)
     assert refused.value.code == "concurrency"
+    assert (b"anthropic-ratelimit-requests-remaining", b"7") in refused.value.headers
 
     first.close(input_tokens=0, output_tokens=0)
     first.close(input_tokens=0, output_tokens=0)

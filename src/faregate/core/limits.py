@@ -96,6 +96,7 @@ class Limits:
                 f"This key already has {meters.active} calls under way, and its limit is {key.concurrency}.",
                 code="concurrency",
                 retry_after_s=1,
+                headers=self.headers(key, now_ms),
             )
         taken = {"requests": 1, "input_tokens": input_tokens, "output_tokens": output_tokens}
         buckets = {name: self._bucket(meters, name, limit, now_ms) for name, limit in limits.items() if limit}
