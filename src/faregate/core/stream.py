@@ -103,13 +103,13 @@ class Stream:
             return self._fail("", "an event of the stream is not JSON")
         if not isinstance(event, dict):
             return self._fail("", "an event of the stream is not a JSON object")
+        if frame.event == _END and event.get("type", "message_stop") != "message_stop":
+            return self._fail("", "a message_stop says that it is none")  # Some clients end at the event's name.
         return self._event(frame, event)
 
     def _event(self, frame: sse.Frame, event: dict[str, Any]) -> bytes:
         name = event.get("type", frame.event.decode(errors="replace"))
         waiting = self.meter.progress is Progress.WAITING
-        if frame.event == _END and name != "message_stop":
-            return self._fail("", "a message_stop that says that it is none")  # Some clients end at the event's name.
         match name:
             case "message_start":
                 return self._start(event) if waiting else self._fail("", "a second message_start")
