@@ -3,6 +3,8 @@
 Method: feed records, scrape, and read the exposition back.
 """
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,6 +115,17 @@ def test_commits_are_counted_with_their_wait() -> None:
 
     assert value(telemetry, "faregate_commit_commands_sum") == 32
     assert value(telemetry, "faregate_commit_wait_seconds_sum") == pytest.approx(0.003)
+    below = {bound: value(telemetry, "faregate_commit_commands_bucket", le=bound) for bound in ("16.0", "32.0", "+Inf")}
+    assert below == {"16.0": 0, "32.0": 1, "+Inf": 1}
+
+
+def test_the_books_are_of_unknown_state_until_they_were_audited() -> None:
+    telemetry = Telemetry()
+    before = value(telemetry, "faregate_audit_findings")
+    telemetry.audited(2)
+
+    assert before is not None and math.isnan(before)
+    assert value(telemetry, "faregate_audit_findings") == 2
 
 
 def test_labels_stay_bounded_whatever_names_come() -> None:

@@ -27,6 +27,7 @@ import structlog
 import uvicorn
 
 from faregate import home
+from faregate.audits import audit_hourly
 from faregate.core import routing
 from faregate.core.catalog import Catalog
 from faregate.core.estimate import Estimator
@@ -171,8 +172,15 @@ async def gateway(settings: Settings) -> AsyncIterator[Running]:
             )
         gate = _gateway(settings, catalog, store, telemetry, upstreams)
         door = _door(settings, gate, telemetry)
-        yield Running(gate, door, _desk(store, catalog), store)
-        await door.quiet()
+        auditing = asyncio.create_task(
+            audit_hourly(store.office, audited=telemetry.audited, log=structlog.get_logger())
+        )
+        try:
+            yield Running(gate, door, _desk(store, catalog), store)
+            await door.quiet()
+        finally:
+            auditing.cancel()
+            await asyncio.wait([auditing])
 
 
 class Server(uvicorn.Server):

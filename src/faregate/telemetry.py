@@ -1,8 +1,9 @@
 """What the operator sees of each call: figures for Prometheus, and one line in the log.
 
-`finished(record)` is called once per request and is all that the hot path pays: label children are looked up in
-plain dicts, and a log line whose level is off is not formatted. The registry is our own, so that nothing another
-library registers is exported by accident, and two gateways in one process do not share figures.
+`finished(record)` is called once per request and is all that the hot path pays: plain numbers are added up on the
+event loop, and made into metrics when somebody scrapes; a log line whose level is off is not formatted. The registry is
+our own, so that nothing another library registers is exported by accident, and two gateways in one process do not
+share figures.
 
     requests    by model, status, outcome      first event, total, added by us: seconds
     tokens      by model, class                estimate over charge: 1 is exact
@@ -10,14 +11,21 @@ library registers is exported by accident, and two gateways in one process do no
     holds       open now                       upstream attempts by upstream, result
 """
 
+from bisect import bisect_left
+from collections.abc import Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from faregate.core.ledger import Outcome
 from faregate.core.money import NANOS_PER_CREDIT
 from faregate.logs import RequestLog
 from faregate.proxy.record import CallRecord
+from faregate.wire.usage import Usage
+
+Metric = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,21 +38,25 @@ ADDED_SECONDS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0
 RATIOS: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 1.5, 2, 4, 10)
 BATCHES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
+_OTHER: Final = "other"
 _CLASSES: Final = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 
 
-class Telemetry:
-    """The gateway's metrics, and its request log."""
+class Telemetry(Collector):
+    """The gateway's metrics, and its request log. Lives on one event loop."""
 
     def __init__(self, log: RequestLog | None = None) -> None:
         self._log = log
         self._holds_open = 0
         self._nanos_held = 0
+        self._audit_findings: int | None = None
         self._models: dict[str | None, _ModelFigures] = {}
-        self._attempt_children: dict[tuple[str, str], Counter] = {}
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._added = _Spread(ADDED_SECONDS)
+        self._batch = _Spread(BATCHES)
+        self._wait = _Spread(ADDED_SECONDS)
         self.registry = CollectorRegistry()
-        self._build_call_metrics()
-        self._build_process_metrics()
+        self.registry.register(self)
 
     def reserved(self, held: int) -> None:
         """A hold was taken; the record of the same call, with the same `held`, frees it."""
@@ -54,121 +66,138 @@ class Telemetry:
     def finished(self, record: CallRecord) -> None:
         """Count one request that has ended, and log it."""
         model = self._models.get(record.model) or self._model(record.model)
-        model.request(record.status, record.outcome).inc()
+        model.finished(record)
         for attempt in record.attempts:
-            self._attempt(attempt.upstream, attempt.error or "ok").inc()
-        model.total.observe(record.total_ms / 1_000)
-        if record.first_event_ms is not None:
-            model.first_event.observe(record.first_event_ms / 1_000)
+            self._attempted(attempt.upstream, attempt.error or "ok")
         if record.added_ms is not None:
             self._added.observe(record.added_ms / 1_000)
         if record.held:
             self._holds_open -= 1
             self._nanos_held -= record.held
-        if record.charged:
-            model.charge(record)
         if self._log is not None:
             self._log.request(record)
 
     def committed(self, commands: int, wait_s: float) -> None:
-        """The store committed a batch; `wait_s` is how long its first command had waited. Safe from any thread."""
+        """The store committed a batch; `wait_s` is how long its first command had waited."""
         self._batch.observe(commands)
         self._wait.observe(wait_s)
+
+    def audited(self, broken: int) -> None:
+        """The books were audited; so many of their rules are broken."""
+        self._audit_findings = broken
 
     def render(self) -> bytes:
         """The exposition that `/metrics` answers with, of type CONTENT_TYPE."""
         return generate_latest(self.registry)
 
+    def collect(self) -> Iterator[Metric]:
+        """Every figure as of now, for the registry."""
+        models = {figures.name: figures for figures in self._models.values()}.items()
+        requests = CounterMetricFamily(
+            "faregate_requests", "Requests that ended.", labels=["model", "status", "outcome"]
+        )
+        tokens = CounterMetricFamily("faregate_tokens", "Tokens charged, by class.", labels=["model", "class"])
+        credits_charged = CounterMetricFamily("faregate_credits_charged", "Credits charged.", labels=["model"])
+        attempts = CounterMetricFamily(
+            "faregate_upstream_attempts", "Tries at an upstream.", labels=["upstream", "result"]
+        )
+        for name, figures in models:
+            for (status, outcome), count in figures.requests.items():
+                requests.add_metric([name, str(status), outcome or "refused"], count)
+            for kind in _CLASSES:
+                tokens.add_metric([name, kind], figures.tokens[kind])
+            credits_charged.add_metric([name], figures.nanos_charged / NANOS_PER_CREDIT)
+        for (upstream, result), count in self._attempts.items():
+            attempts.add_metric([upstream, result], count)
+        yield from (requests, tokens, credits_charged, attempts)
+
+        for metric, help_, spread in (
+            ("faregate_first_event_seconds", "Request to first event.", "first_event"),
+            ("faregate_request_seconds", "Request to its end.", "total"),
+            ("faregate_estimate_ratio", "Estimated over charged credits; 1 is exact.", "estimate"),
+        ):
+            family = HistogramMetricFamily(metric, help_, labels=["model"])
+            for name, figures in models:
+                getattr(figures, spread).add_to(family, [name])
+            yield family
+        for metric, help_, one in (
+            ("faregate_added_seconds", "What of a request was ours.", self._added),
+            ("faregate_commit_commands", "Commands in a commit.", self._batch),
+            ("faregate_commit_wait_seconds", "From a batch's first command to its commit.", self._wait),
+        ):
+            family = HistogramMetricFamily(metric, help_, labels=[])
+            one.add_to(family, [])
+            yield family
+        yield GaugeMetricFamily("faregate_holds_open", "Holds that are open now.", self._holds_open)
+        held = self._nanos_held / NANOS_PER_CREDIT
+        yield GaugeMetricFamily("faregate_credits_held", "Credits held by open holds.", held)
+        findings = float("nan") if self._audit_findings is None else self._audit_findings
+        yield GaugeMetricFamily("faregate_audit_findings", "Rules that the books break.", findings)
+
     def _model(self, model: str | None) -> "_ModelFigures":
-        name = model or "unknown"
-        if len(self._models) >= LABELS_MAX:
-            name = "other"
-        figures = _ModelFigures(self, name)
         if len(self._models) < LABELS_MAX:
-            self._models[model] = figures
-        return figures
+            figures = self._models[model] = _ModelFigures(model or "unknown")
+            return figures
+        return self._models.setdefault(_OTHER, _ModelFigures(_OTHER))
 
-    def _attempt(self, upstream: str, result: str) -> Counter:
-        child = self._attempt_children.get((upstream, result))
-        if child is None:
-            crowded = len(self._attempt_children) >= LABELS_MAX
-            labels = ("other", "other") if crowded else (upstream, result)
-            child = self._attempt_children[labels] = self.attempts.labels(*labels)
-        return child
-
-    def _build_call_metrics(self) -> None:
-        registry = self.registry
-        self.requests = Counter(
-            "faregate_requests", "Requests that ended.", ["model", "status", "outcome"], registry=registry
-        )
-        self.tokens = Counter("faregate_tokens", "Tokens charged, by class.", ["model", "class"], registry=registry)
-        self.credits = Counter("faregate_credits_charged", "Credits charged.", ["model"], registry=registry)
-        self.attempts = Counter(
-            "faregate_upstream_attempts", "Tries at an upstream.", ["upstream", "result"], registry=registry
-        )
-        self.first_event = Histogram(
-            "faregate_first_event_seconds", "Request to first event.", ["model"], registry=registry, buckets=SECONDS
-        )
-        self.total = Histogram(
-            "faregate_request_seconds", "Request to its end.", ["model"], registry=registry, buckets=SECONDS
-        )
-        self._added = Histogram(
-            "faregate_added_seconds", "What of a request was ours.", registry=registry, buckets=ADDED_SECONDS
-        )
-        self.estimate = Histogram(
-            "faregate_estimate_ratio",
-            "Estimated over charged credits; 1 is exact.",
-            ["model"],
-            registry=registry,
-            buckets=RATIOS,
-        )
-
-    def _build_process_metrics(self) -> None:
-        registry = self.registry
-        self._batch = Histogram("faregate_commit_commands", "Commands in a commit.", registry=registry, buckets=BATCHES)
-        self._wait = Histogram(
-            "faregate_commit_wait_seconds",
-            "From a batch's first command to its commit.",
-            registry=registry,
-            buckets=ADDED_SECONDS,
-        )
-        holds = Gauge("faregate_holds_open", "Holds that are open now.", registry=registry)
-        holds.set_function(lambda: self._holds_open)
-        held = Gauge("faregate_credits_held", "Credits held by open holds.", registry=registry)
-        held.set_function(lambda: self._nanos_held / NANOS_PER_CREDIT)
+    def _attempted(self, upstream: str, result: str) -> None:
+        labels = (upstream, result)
+        if labels not in self._attempts and len(self._attempts) >= LABELS_MAX:
+            labels = (_OTHER, _OTHER)
+        self._attempts[labels] = self._attempts.get(labels, 0) + 1
 
 
 class _ModelFigures:
-    """The children of one model, looked up once: labels are the dearest part of a metric."""
+    """What is counted for one model. Statuses and outcomes are few, so they need no bound."""
 
-    def __init__(self, telemetry: Telemetry, model: str) -> None:
-        self.total = telemetry.total.labels(model)
-        self.first_event = telemetry.first_event.labels(model)
-        self._credits = telemetry.credits.labels(model)
-        self._estimate = telemetry.estimate.labels(model)
-        self._input, self._output, *self._cache = (telemetry.tokens.labels(model, name) for name in _CLASSES)
-        self._requests: dict[tuple[int, Outcome | None], Counter] = {}
-        self._requests_metric, self._name = telemetry.requests, model
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.requests: dict[tuple[int, Outcome | None], int] = {}
+        self.tokens = dict.fromkeys(_CLASSES, 0)
+        self.nanos_charged = 0
+        self.first_event = _Spread(SECONDS)
+        self.total = _Spread(SECONDS)
+        self.estimate = _Spread(RATIOS)
 
-    def request(self, status: int, outcome: Outcome | None) -> Counter:
-        """Give the counter of this end. Statuses and outcomes are few, so these need no bound."""
-        child = self._requests.get((status, outcome))
-        if child is None:
-            child = self._requests_metric.labels(self._name, str(status), outcome or "refused")
-            self._requests[status, outcome] = child
-        return child
+    def finished(self, record: CallRecord) -> None:
+        end = (record.status, record.outcome)
+        self.requests[end] = self.requests.get(end, 0) + 1
+        self.total.observe(record.total_ms / 1_000)
+        if record.first_event_ms is not None:
+            self.first_event.observe(record.first_event_ms / 1_000)
+        if record.charged:
+            self._count(record.usage)
+            self.nanos_charged += record.charged
+            if record.estimated:
+                self.estimate.observe(record.estimated / record.charged)
 
-    def charge(self, record: CallRecord) -> None:
-        usage = record.usage
-        self._credits.inc(record.charged / NANOS_PER_CREDIT)
-        if usage.input:
-            self._input.inc(usage.input)
-        if usage.output:
-            self._output.inc(usage.output)
+    def _count(self, usage: Usage) -> None:
+        tokens = self.tokens
+        tokens["input"] += usage.input
+        tokens["output"] += usage.output
         if usage.input_total != usage.input:
-            for child, tokens in zip(
-                self._cache, (usage.cache_read, usage.cache_write_5m, usage.cache_write_1h), strict=True
-            ):
-                child.inc(tokens)
-        if record.estimated:
-            self._estimate.observe(record.estimated / record.charged)
+            tokens["cache_read"] += usage.cache_read
+            tokens["cache_write_5m"] += usage.cache_write_5m
+            tokens["cache_write_1h"] += usage.cache_write_1h
+
+
+class _Spread:
+    """A histogram: how many values were up to each bound, and their sum."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def add_to(self, family: HistogramMetricFamily, labels: list[str]) -> None:
+        buckets, below = [], 0
+        for bound, count in zip((*map(float, self._bounds), "+Inf"), self._counts, strict=True):
+            below += count
+            buckets.append((str(bound), below))
+        family.add_metric(labels, buckets, self._sum)

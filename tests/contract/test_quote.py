@@ -113,6 +113,7 @@ async def test_a_callers_own_limit_refuses_a_dearer_ceiling_before_anything_is_s
         assert (error["type"], error["details"]["error_code"]) == ("billing_error", "credit_limit_exceeded")
         assert error["details"]["required"] == show_credits(ceiling)
         assert error["details"]["affordable_max_tokens"] == 99
+        assert error["details"]["available"] == "100000"
         assert refused.headers["x-should-retry"] == "false"
         assert len(gate.upstream.log) == 0
         assert await gate.books() == (100_000 * NANOS_PER_CREDIT, 0)

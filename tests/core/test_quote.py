@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from faregate.core.admission import admit
 from faregate.core.catalog import load
-from faregate.core.errors import InvalidRequest, PaymentRequired
+from faregate.core.errors import InvalidRequest
 from faregate.core.estimate import Guess
 from faregate.core.money import Nanos
 from faregate.core.quote import (
     DOCUMENT_TOKENS_LIKELY,
     Quote,
+    above_limit,
     input_tokens_max,
     media_tokens_likely,
     quote,
-    within_limit,
 )
 from faregate.wire.usage import Usage
 
@@ -115,16 +115,15 @@ def test_an_input_estimated_over_the_window_is_refused_in_the_standard_words() -
     assert refused.value.code == "context_length_exceeded"
 
 
-def test_a_callers_own_limit_refuses_a_ceiling_above_it_and_says_what_would_fit() -> None:
+def test_a_ceiling_above_the_callers_own_limit_is_refused_with_what_would_fit() -> None:
     document = {"model": MODEL.id, "max_tokens": 1_000, "messages": [{"role": "user", "content": "hi"}]}
     result = quoted(document)
-    within_limit(result, result.ceiling)
-    within_limit(result, None)
-    with pytest.raises(PaymentRequired) as refused:
-        within_limit(result, Nanos(result.ceiling - 1))
+    refused = above_limit(result, Nanos(result.ceiling - 1), available=7_500)
 
-    assert refused.value.code == "credit_limit_exceeded"
-    assert refused.value.details["affordable_max_tokens"] == 999
+    assert refused.code == "credit_limit_exceeded"
+    assert refused.details["affordable_max_tokens"] == 999
+    assert refused.details["available"] == "7.5"
+    assert above_limit(result, Nanos(1), available=0).details["affordable_max_tokens"] == 0
 
 
 @pytest.mark.parametrize("source", [

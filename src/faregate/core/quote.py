@@ -103,18 +103,18 @@ def quote(admitted: Admitted, body: bytes, price: PriceVersion, guess: Guess) ->
     )
 
 
-def within_limit(quoted: Quote, limit: Nanos | None) -> None:
-    """Hold a call to its caller's own `x-credits-limit`. Raises PaymentRequired."""
-    if limit is not None and quoted.ceiling > limit:
-        rest = limit - quoted.input_ceiling
-        affordable = rest // quoted.price.output if rest > 0 and quoted.price.output else 0
-        raise PaymentRequired(
-            f"x-credits-limit: this call may cost up to {show_credits(quoted.ceiling)} credits, above your limit of "
-            f"{show_credits(limit)}. Raise the limit or lower max_tokens.",
-            code="credit_limit_exceeded",
-            details={
-                "required": show_credits(quoted.ceiling),
-                "limit": show_credits(limit),
-                "affordable_max_tokens": min(affordable, quoted.max_tokens),
-            },
-        )
+def above_limit(quoted: Quote, limit: Nanos, *, available: int) -> PaymentRequired:
+    """The refusal of a call whose ceiling is above its caller's own `x-credits-limit`."""
+    rest = limit - quoted.input_ceiling
+    affordable = rest // quoted.price.output if rest > 0 and quoted.price.output else 0
+    return PaymentRequired(
+        f"x-credits-limit: this call may cost up to {show_credits(quoted.ceiling)} credits, above your limit of "
+        f"{show_credits(limit)}. Raise the limit or lower max_tokens.",
+        code="credit_limit_exceeded",
+        details={
+            "required": show_credits(quoted.ceiling),
+            "limit": show_credits(limit),
+            "available": show_credits(available),
+            "affordable_max_tokens": min(affordable, quoted.max_tokens),
+        },
+    )

@@ -16,7 +16,15 @@ from faregate.core.estimate import PREFIX_BYTES_MIN, Prefix, prefixes
 from faregate.core.ledger import Basis, Reserve
 from faregate.core.meter import Meter, Reading
 from faregate.core.money import Nanos, parse_credits, show_credits
-from faregate.core.quote import Quote, input_bound, media_tokens_likely, media_tokens_max, quote, text_bytes
+from faregate.core.quote import (
+    Quote,
+    above_limit,
+    input_bound,
+    media_tokens_likely,
+    media_tokens_max,
+    quote,
+    text_bytes,
+)
 from faregate.proxy.hold import Hold
 from faregate.proxy.port import Caller, Gateway, Headers
 from faregate.upstreams.port import Ask, Upstream
@@ -147,6 +155,14 @@ def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, ca
 def charged_header(held: Hold) -> tuple[bytes, bytes]:
     """What a plain answer says beside the quote: its exact charge."""
     return b"x-credits-charged", show_credits(held.charged).encode()
+
+
+async def within_credit_limit(gate: Gateway, fare: Fare, caller: Caller) -> None:
+    """Hold a call to its caller's own limit, where there is one. Raises PaymentRequired."""
+    limit = credit_limit(caller)
+    if limit is not None and fare.quote.ceiling > limit:
+        wallet = await gate.records.wallet(fare.key.wallet_id)
+        raise above_limit(fare.quote, limit, available=wallet.available if wallet is not None else 0)
 
 
 def credit_limit(caller: Caller) -> Nanos | None:

@@ -13,10 +13,9 @@ from faregate.core.errors import GatewayError, Internal, NotReady
 from faregate.core.ledger import Loss, Outcome
 from faregate.core.meter import Progress
 from faregate.core.money import ZERO
-from faregate.core.quote import within_limit
 from faregate.proxy import entry
 from faregate.proxy.attempts import Attempts
-from faregate.proxy.fare import Fare, appraise, charged_header, credit_limit
+from faregate.proxy.fare import Fare, appraise, charged_header, within_credit_limit
 from faregate.proxy.hold import UNUSED, Hold, take
 from faregate.proxy.port import Caller, Gateway
 from faregate.proxy.relay import relay
@@ -56,7 +55,7 @@ async def _serve(gate: Gateway, caller: Caller, ride: Ride) -> None:
 
     fare = appraise(gate, key, document, model, caller)
     ride.stream, ride.dropped = fare.admitted.stream, fare.admitted.dropped
-    within_limit(fare.quote, credit_limit(caller))
+    await within_credit_limit(gate, fare, caller)
     command = fare.reservation(gate, caller)
 
     ticket = gate.limits.take(
