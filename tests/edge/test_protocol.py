@@ -226,7 +226,7 @@ async def test_a_head_that_does_not_come_to_its_end_is_408(gate: Gate, monkeypat
 async def test_who_was_refused_and_goes_on_sending_slowly_is_cut_off(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Protocol, "head_s", 0.2)
+    monkeypatch.setattr(Protocol, "head_s", 0.5)
     url = httpx2.URL(gate.base_url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
@@ -237,15 +237,16 @@ async def test_who_was_refused_and_goes_on_sending_slowly_is_cut_off(
             with contextlib.suppress(OSError):
                 writer.write(b"x")
             await asyncio.sleep(0.01)
-        assert await ended == b""
+        with contextlib.suppress(ConnectionResetError):  # What still came when it was closed makes it a reset.
+            assert await ended == b""
     writer.close()
 
 
 async def test_the_clock_of_a_head_does_not_run_while_an_answer_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Protocol, "head_s", 0.05)
-    async with running(tmp_path, script=[stream(MESSAGE, gap_ms=50)]) as gate:
+    monkeypatch.setattr(Protocol, "head_s", 1.0)
+    async with running(tmp_path, script=[stream(MESSAGE, gap_ms=150)]) as gate:
         assert (await gate.stream(await gate.key())).kinds[-1] == "message_stop"
 
 
