@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from faregate.core.routing import Retry, Routes, about_our_account, asked_wait_ms, may_retry, retryable, wait_ms
 
 RETRY = Retry()
+NOW_MS = 1_792_567_680_000
+"""2026-10-21 07:28:00 GMT."""
 
 
 def test_without_routes_every_model_goes_to_all_upstreams_in_order() -> None:
@@ -58,7 +60,11 @@ def test_a_further_attempt_fits_the_envelope_or_is_not_made(attempt: int, elapse
         ({"retry-after": "2"}, 2_000),
         ({"retry-after": "0.5"}, 500),
         ({"retry-after-ms": "70", "retry-after": "9"}, 70),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT"}, 30_000),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:30"}, 30_000),
+        ({"retry-after": "Wed, 21 Oct 2020 07:28:30 GMT"}, 0),
+        ({"retry-after": "Wed, 41 Oct 2026 07:28:30 GMT"}, None),
+        ({"retry-after": "soon"}, None),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "9" * 40}, None),
         ({"retry-after": "1e400"}, None),
@@ -69,4 +75,14 @@ def test_a_further_attempt_fits_the_envelope_or_is_not_made(attempt: int, elapse
 def test_retry_after_is_read_in_both_spellings_and_nonsense_is_none(
     headers: dict[str, str], expected: int | None
 ) -> None:
-    assert asked_wait_ms(headers) == expected
+    assert asked_wait_ms(headers, now_ms=NOW_MS) == expected
+
+
+@given(
+    st.one_of(
+        st.text(), st.from_regex(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{1,4} \d\d:\d\d:\d\d( [+-]\d{4}| GMT)?")
+    )
+)
+def test_no_retry_after_whatever_it_says_raises_or_asks_for_less_than_nothing(value: str) -> None:
+    asked = asked_wait_ms({"retry-after": value}, now_ms=NOW_MS)
+    assert asked is None or asked >= 0

@@ -21,6 +21,7 @@ from faregate.proxy.verdict import (
 from faregate.upstreams.port import Fault, FaultKind
 from tests.proxy.standing import answer
 
+NOW_MS = 1_792_569_600_000
 WORDS = b'{"type":"error","error":{"type":"x","message":"said by upstream"}}'
 
 
@@ -30,7 +31,7 @@ def redact(text: str) -> str:
 
 async def judged(status: int, body: bytes = WORDS, **headers: str) -> Failed:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return await of_answer(answer(status, body, headers=named)[0], redact)
+    return await of_answer(answer(status, body, headers=named)[0], redact, now_ms=NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ async def test_a_long_message_is_cut_and_an_endless_body_is_not_read() -> None:
     reply, _ = answer(400, b"x" * (ERROR_BYTES_MAX + 1), whole=False)
 
     assert long.error.message == "x" * MESSAGE_CHARS_MAX
-    assert (await of_answer(reply, redact)).error.message == "The upstream refused this request."
+    assert (await of_answer(reply, redact, now_ms=NOW_MS)).error.message == "The upstream refused this request."
 
 
 async def test_what_upstream_asks_to_wait_is_kept() -> None:

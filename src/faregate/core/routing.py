@@ -6,6 +6,8 @@ of a doubling range (full jitter), or the wait that upstream asked for; the next
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import msgspec
@@ -68,10 +70,16 @@ def may_retry(retry: Retry, attempt: int, *, elapsed_ms: int, wait_ms: int) -> b
     return attempt < retry.attempts_max and elapsed_ms + wait_ms <= retry.budget_ms
 
 
-def asked_wait_ms(headers: Mapping[str, str]) -> int | None:
-    """What upstream asks for: `retry-after-ms`, or `retry-after` in seconds. A date or nonsense is no answer."""
+def asked_wait_ms(headers: Mapping[str, str], *, now_ms: int) -> int | None:
+    """What upstream asks for: `retry-after-ms`, or `retry-after` in seconds or as an HTTP date. None for nonsense."""
     for name, scale in (("retry-after-ms", 1), ("retry-after", 1_000)):
         value = headers.get(name, "").strip()
         if value and value.isascii() and value.replace(".", "", 1).isdigit() and len(value) <= 9:
             return int(float(value) * scale)
-    return None
+    try:
+        at = parsedate_to_datetime(headers.get("retry-after", ""))
+        # A date without its zone is in GMT, as HTTP has it.
+        at_ms = int((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() * 1_000)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0, at_ms - now_ms)

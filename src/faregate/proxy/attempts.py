@@ -147,7 +147,7 @@ class Attempts:
             raise of_fault(fault) from fault
         try:
             if answer.status != 200:
-                raise await of_answer(answer, upstream.redact)
+                raise await of_answer(answer, upstream.redact, now_ms=self._gate.now_ms())
             return await (self._opened if self._ask.stream else self._whole)(upstream, answer)
         except Fault as fault:
             raise of_fault(fault) from fault

@@ -96,7 +96,7 @@ def of_stream(fault: StreamFault, redact: Redact) -> GatewayError:
     return of_event(fault, redact).error
 
 
-async def of_answer(answer: Answer, redact: Redact) -> Failed:
+async def of_answer(answer: Answer, redact: Redact, *, now_ms: int) -> Failed:
     """Read an upstream's error and say what it means for the caller."""
     body = b""
     while len(body) < ERROR_BYTES_MAX and (data := await answer.read()):
@@ -108,7 +108,7 @@ async def of_answer(answer: Answer, redact: Redact) -> Failed:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         pass  # Not Anthropic's envelope: then there is nothing in it that a caller should read.
     told = redact(message) if isinstance(message, str) else ""
-    return _judged(answer.status, told, asked_wait_ms(answer.headers))
+    return _judged(answer.status, told, asked_wait_ms(answer.headers, now_ms=now_ms))
 
 
 def _judged(status: int, message: str, asked_ms: int | None) -> Failed:
