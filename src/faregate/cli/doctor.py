@@ -51,7 +51,7 @@ def migrate(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json({"database": str(settings.database), "up_to_date": True, "server_runs": served})
     else:
-        typer.echo(f"{settings.database} is up to date{', as the server that runs has seen to' if served else ''}.")
+        typer.echo(f"{settings.database} is up to date{', kept so by the server that runs' if served else ''}.")
 
 
 def _checks(settings: Settings, file: Path | None) -> Iterator[Check]:
