@@ -11,13 +11,16 @@ from faregate.core.access import (
     ALPHABET,
     ID_CHARS,
     KEY_CHARS,
+    NO_ACCESS,
     PREFIX,
     SECRET_CHARS,
     Key,
     compose,
     ip_allowed,
+    judge_active,
     well_formed,
 )
+from faregate.core.errors import Unauthenticated
 
 IDS = st.text(alphabet=ALPHABET, min_size=ID_CHARS, max_size=ID_CHARS)
 SECRETS = st.text(alphabet=ALPHABET, min_size=SECRET_CHARS, max_size=SECRET_CHARS)
@@ -89,3 +92,12 @@ def test_an_address_is_let_in_by_the_rules(
 def test_an_address_that_is_none_is_refused_where_there_are_rules(address: str) -> None:
     assert not ip_allowed(key(allow=("0.0.0.0/0", "::/0")), address)
     assert not ip_allowed(key(deny=("203.0.113.0/24",)), address)
+
+
+def test_a_key_is_active_until_the_moment_it_expires_and_never_once_it_was_revoked() -> None:
+    judge_active(revoked_at_ms=None, expires_at_ms=None, now_ms=10)
+    judge_active(revoked_at_ms=None, expires_at_ms=11, now_ms=10)
+    for revoked, expires, code in ((None, 10, "key_expired"), (9, None, "key_revoked"), (9, 9, "key_revoked")):
+        with pytest.raises(Unauthenticated) as refused:
+            judge_active(revoked_at_ms=revoked, expires_at_ms=expires, now_ms=10)
+        assert (refused.value.message, refused.value.code) == (NO_ACCESS, code)

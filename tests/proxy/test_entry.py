@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from faregate.core.access import NO_ACCESS
 from faregate.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from faregate.edge import desk
 from faregate.proxy import entry
@@ -25,7 +26,7 @@ async def test_the_key_header_wins_over_the_bearer() -> None:
     "headers", [{}, {"x_api_key": "  "}, {"authorization": "Basic abc"}, {"authorization": "Bearer"}, {"cookie": "k=1"}]
 )
 async def test_without_a_key_nobody_comes_in(headers: dict[str, str]) -> None:
-    with pytest.raises(Unauthenticated, match=entry.NO_ACCESS):
+    with pytest.raises(Unauthenticated, match=NO_ACCESS):
         entry.bearer(Server(**headers).caller)
 
 
@@ -59,7 +60,7 @@ async def test_a_stranger_an_expired_and_a_revoked_key_hear_one_sentence_and_the
         ):
             with pytest.raises(Unauthenticated) as refused:
                 await entry.authenticate(world, Server(x_api_key=key).caller)
-            assert (refused.value.message, refused.value.code) == (entry.NO_ACCESS, code)
+            assert (refused.value.message, refused.value.code) == (NO_ACCESS, code)
         assert (await entry.authenticate(wired, Server(x_api_key=expired).caller)).id in expired
 
 

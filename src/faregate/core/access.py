@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from faregate.core.errors import Unauthenticated
 from faregate.core.money import Nanos
 
 PREFIX: Final = "sk-fare-"
@@ -27,6 +28,10 @@ WINDOWS: Final = {"spend_5h": 5 * 3_600_000, "spend_1d": 24 * 3_600_000, "spend_
 """Spend windows, in milliseconds. A window opens with the first call in it and ends that much later."""
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+NO_ACCESS: Final = "The API key is missing, unknown, revoked or expired."
+"""One sentence for all: only the code tells the owner of a key from a stranger."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +56,14 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens_per_minute: int | None = None
     output_tokens_per_minute: int | None = None
     concurrency: int | None = None
+
+
+def judge_active(*, revoked_at_ms: int | None, expires_at_ms: int | None, now_ms: int) -> None:
+    """Let a key pass that is neither revoked nor expired. Raises Unauthenticated."""
+    if revoked_at_ms is not None:
+        raise Unauthenticated(NO_ACCESS, code="key_revoked")
+    if expires_at_ms is not None and expires_at_ms <= now_ms:
+        raise Unauthenticated(NO_ACCESS, code="key_expired")
 
 
 def compose(key_id: str, secret: str) -> str:

@@ -27,7 +27,10 @@ Programmer errors are not in this tree. They are assertions, and they crash into
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+SLEEP_S_MAX: Final = 60
+"""SDKs obey `retry-after` without a cap: beyond a minute they are told not to try again by themselves."""
 
 
 class GatewayError(Exception):

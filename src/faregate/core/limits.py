@@ -14,12 +14,9 @@ from collections import OrderedDict
 from typing import Final
 
 from faregate.core.access import Key
-from faregate.core.errors import RateLimited
+from faregate.core.errors import SLEEP_S_MAX, RateLimited
 
 MINUTE_MS: Final = 60_000
-SLEEP_S_MAX: Final = 60
-"""SDKs obey `retry-after` without a cap: beyond a minute they are told not to try again by themselves."""
-
 KEYS_MAX: Final = 100_000
 """Idle keys are forgotten beyond this many; a forgotten key's buckets are full again, as they would be by then."""
 

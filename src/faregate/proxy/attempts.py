@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from faregate.core.errors import GatewayError, NotReady, Refused
+from faregate.core.errors import SLEEP_S_MAX, GatewayError, NotReady, Refused
 from faregate.core.meter import Meter, Progress
 from faregate.core.routing import may_retry, wait_ms
 from faregate.core.stream import Stream
@@ -31,9 +31,6 @@ from faregate.wire.usage import NOTHING, Usage
 
 PLAIN_BYTES_MAX: Final = 64 * 1024 * 1024
 """A plain answer is held whole until it is paid for."""
-
-_SLEEP_MS_MAX: Final = 60_000
-"""SDKs obey `retry-after` without a cap: beyond a minute they are told not to try again instead."""
 
 
 class Reply(msgspec.Struct, kw_only=True):
@@ -134,7 +131,7 @@ class Attempts:
                 }
             },
             retry_after_s=retry_after_ms / 1_000,
-            should_retry=retry_after_ms <= _SLEEP_MS_MAX,
+            should_retry=retry_after_ms <= SLEEP_S_MAX * 1_000,
         )
 
     async def _attempt(self, upstream: Upstream) -> Reply:

@@ -7,15 +7,12 @@ Leaves of `story.serve`, shared with the free endpoints, which walk the same way
 
 from typing import Any
 
-from faregate.core.access import Key, ip_allowed, well_formed
+from faregate.core.access import NO_ACCESS, Key, ip_allowed, judge_active, well_formed
 from faregate.core.admission import model_name, refusal
 from faregate.core.catalog import Model
 from faregate.core.errors import Forbidden, NotFound, Unauthenticated
 from faregate.proxy.port import Caller, Gateway
 from faregate.wire.request import Malformed, decode
-
-NO_ACCESS = "The API key is missing, unknown, revoked or expired."
-"""One sentence for all: only the code tells the owner of a key from a stranger."""
 
 
 def bearer(caller: Caller) -> str:
@@ -38,10 +35,7 @@ async def authenticate(gate: Gateway, caller: Caller) -> Key:
         key = await gate.keys.find(written) if well_formed(written) else None
     if key is None:
         raise Unauthenticated(NO_ACCESS)
-    if key.revoked_at_ms is not None:
-        raise Unauthenticated(NO_ACCESS, code="key_revoked")
-    if key.expires_at_ms is not None and key.expires_at_ms <= gate.now_ms():
-        raise Unauthenticated(NO_ACCESS, code="key_expired")
+    judge_active(revoked_at_ms=key.revoked_at_ms, expires_at_ms=key.expires_at_ms, now_ms=gate.now_ms())
     if not ip_allowed(key, caller.address):
         raise Forbidden(f"This key may not be used from {caller.address}.", code="ip_not_allowed")
     return key

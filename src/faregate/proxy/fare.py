@@ -128,8 +128,7 @@ def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, ca
     price = gate.prices.price(model.id, now_ms)
     if price is None:
         raise NotFound(f"model: {model.id} has no price in force yet", code="model_not_found")
-    version = caller.header(b"anthropic-version") or DEFAULT_VERSION
-    beta = caller.header(b"anthropic-beta")
+    version, beta = dialect(caller)
     admitted = admit({**document, "model": model.id}, model, version, beta=beta is not None)
     body = msgspec.json.encode(admitted.document)
     known = prefixes(admitted.document, namespace=f"{key.wallet_id}/{model.id}") if len(body) > PREFIX_BYTES_MIN else []
@@ -150,6 +149,11 @@ def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, ca
         text_bytes=size,
         media_tokens=media,
     )
+
+
+def dialect(caller: Caller) -> tuple[str, str | None]:
+    """Which API the caller speaks: `anthropic-version`, and its betas where it has any."""
+    return caller.header(b"anthropic-version") or DEFAULT_VERSION, caller.header(b"anthropic-beta")
 
 
 def charged_header(held: Hold) -> tuple[bytes, bytes]:

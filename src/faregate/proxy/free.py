@@ -12,7 +12,7 @@ from faregate.core.ledger import Wallet, affordable
 from faregate.core.money import show_credits
 from faregate.core.quote import input_bound, media_tokens_likely, text_bytes
 from faregate.proxy import entry
-from faregate.proxy.fare import DEFAULT_VERSION, appraise
+from faregate.proxy.fare import appraise, dialect
 from faregate.proxy.port import Caller, Gateway
 from faregate.proxy.verdict import of_fault
 from faregate.upstreams.port import Ask, Fault
@@ -48,7 +48,7 @@ async def quote(gate: Gateway, caller: Caller) -> dict[str, Any]:
 async def count_tokens(gate: Gateway, caller: Caller) -> int:
     """Upstream's own count of an input, or our estimate where it has none or cannot be reached."""
     key, document, model = await _asked(gate, caller)
-    version, beta = caller.header(b"anthropic-version") or DEFAULT_VERSION, caller.header(b"anthropic-beta")
+    version, beta = dialect(caller)
     admitted = admit({**document, "model": model.id}, model, version, beta=beta is not None, counting=True)
     body = msgspec.json.encode(admitted.document)
     ask = Ask(

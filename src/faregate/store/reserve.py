@@ -7,6 +7,7 @@ is written is checked once more by the database itself.
 import sqlite3
 from typing import Any
 
+from faregate.core.access import NO_ACCESS, judge_active
 from faregate.core.errors import (
     Conflict,
     GatewayError,
@@ -22,8 +23,6 @@ from faregate.store import limits, receipts
 from faregate.store.limits import QUOTA, Limit
 from faregate.store.statements import READ_FUNDS, READ_REPEATED, TAKE_CHARGE, TAKE_HOLD
 
-NO_ACCESS = "The API key is missing, unknown, revoked or expired."
-
 
 def reserve(connection: sqlite3.Connection, command: Reserve, owner: tuple[str, int]) -> Reserved:
     """Take the hold that `command` asks for, or what the wallet and the key afford of it. Raises as Ledger.reserve.
@@ -34,10 +33,7 @@ def reserve(connection: sqlite3.Connection, command: Reserve, owner: tuple[str, 
     if row is None:
         raise Unauthenticated(NO_ACCESS)
     posted, held, floor, moves, revoked_at, expires_at, *caps = row
-    if revoked_at is not None:
-        raise Unauthenticated(NO_ACCESS, code="key_revoked")
-    if expires_at is not None and expires_at <= command.at_ms:
-        raise Unauthenticated(NO_ACCESS, code="key_expired")
+    judge_active(revoked_at_ms=revoked_at, expires_at_ms=expires_at, now_ms=command.at_ms)
     if command.idempotency_key is not None:
         _judge_repeat(connection, command)
 
