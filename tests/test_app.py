@@ -22,7 +22,7 @@ from faregate import app, settings
 from faregate.core.catalog import CatalogError
 from faregate.core.ledger import Outcome
 from faregate.edge.listen import Busy, listen
-from faregate.store.sqlite import StoreRefused
+from faregate.store.database import StoreRefused
 from faregate.welcome import welcome
 from tests.gateway import ASK, running
 

@@ -11,7 +11,7 @@ import pytest
 from faregate.cli.door import Door, server_runs
 from faregate.cli.refusals import Failed
 from faregate.settings import Settings, load
-from faregate.store.sqlite import StoreRefused
+from faregate.store.database import StoreRefused
 from tests.cli.conftest import Run
 
 

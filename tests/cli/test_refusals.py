@@ -10,7 +10,7 @@ from faregate.core.catalog import CatalogError, Problem
 from faregate.core.errors import NotFound
 from faregate.edge.listen import Busy
 from faregate.settings import SettingsError
-from faregate.store.sqlite import StoreRefused
+from faregate.store.database import StoreRefused
 from faregate.upstreams.local_weights import ModelFailure
 
 ONE = Problem("own.toml", "m", "limits", "is below 1")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from faregate.store.database import StoreRefused
 from faregate.store.lock import Lock
-from faregate.store.sqlite import StoreRefused
 
 
 def test_a_second_owner_is_told_the_firsts_number(tmp_path: Path) -> None:

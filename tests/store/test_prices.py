@@ -8,8 +8,8 @@ import pytest
 from faregate.core.errors import Conflict, InvalidRequest
 from faregate.core.money import Nanos
 from faregate.core.pricing import PriceVersion
+from faregate.store.database import StoreRefused
 from faregate.store.prices import NOW_MS
-from faregate.store.sqlite import StoreRefused
 from faregate.store.store import Store
 from tests.store.books import NOW, PRICE, opening
 

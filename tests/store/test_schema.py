@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from faregate.store import schema
-from faregate.store.sqlite import StoreRefused
+from faregate.store.database import StoreRefused
 
 HERE = Path("here.db")
 

@@ -9,7 +9,7 @@ import pytest
 
 from faregate.core.errors import NotReady
 from faregate.core.money import Nanos
-from faregate.store.sqlite import StoreRefused
+from faregate.store.database import StoreRefused
 from faregate.store.store import Store, wall_clock
 from tests.store.books import KEY, PEPPER, PRICE, SECRET, WALLET, fund, funds, message, opening, reserve, settle
 

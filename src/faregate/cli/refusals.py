@@ -21,7 +21,7 @@ def explain(error: Exception) -> tuple[int, str]:
     from faregate.core.errors import GatewayError  # noqa: PLC0415
     from faregate.edge.listen import Busy  # noqa: PLC0415
     from faregate.settings import SettingsError  # noqa: PLC0415
-    from faregate.store.sqlite import StoreRefused  # noqa: PLC0415
+    from faregate.store.database import StoreRefused  # noqa: PLC0415
     from faregate.upstreams.local_weights import ModelFailure  # noqa: PLC0415
 
     if isinstance(error, Failed):

@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 
+from faregate.store.database import unavailable
 from faregate.store.port import Finding
-from faregate.store.sqlite import reader, unavailable
+from faregate.store.sqlite import reader
 
 EXAMPLES_MAX: Final = 5
 

@@ -1,11 +1,10 @@
 """The ledger's hot path (port.Ledger): reserve, streaming, settle, release, each handed to the committer."""
 
-import sqlite3
-
 from faregate.core.errors import NotReady
 from faregate.core.ledger import Release, Reserve, Reserved, Settle
 from faregate.store import reserve, settle
 from faregate.store.committer import Writer
+from faregate.store.database import Connection
 from faregate.store.keys import Keys
 from faregate.store.statements import STREAMING
 
@@ -39,12 +38,12 @@ class Charges:
             self._writer.note(command.charge_id, settle.release, command)
             raise
 
-    def _reserve(self, connection: sqlite3.Connection, command: Reserve) -> Reserved:
+    def _reserve(self, connection: Connection, command: Reserve) -> Reserved:
         return reserve.reserve(connection, command, self._owner)
 
-    def _settle(self, connection: sqlite3.Connection, command: Settle) -> None:
+    def _settle(self, connection: Connection, command: Settle) -> None:
         settle.settle(connection, command, limited=self._keys.may_be_limited(command.key_id))
 
 
-def _streaming(connection: sqlite3.Connection, charge: tuple[str, str]) -> None:
+def _streaming(connection: Connection, charge: tuple[str, str]) -> None:
     connection.execute(STREAMING, charge)

@@ -32,7 +32,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from faregate.core.errors import GatewayError, Internal, NotReady
 from faregate.store import sqlite
-from faregate.store.sqlite import unavailable
+from faregate.store.database import unavailable
 
 C = TypeVar("C")
 R = TypeVar("R")

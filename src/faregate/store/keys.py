@@ -7,7 +7,6 @@ through here, so what is remembered is true; the reserve itself looks once more.
 
 import hmac
 import json
-import sqlite3
 from collections import OrderedDict
 from typing import Any, Final
 
@@ -17,7 +16,8 @@ from faregate.core.access import Key
 from faregate.core.errors import Conflict, InvalidRequest, NotFound
 from faregate.store import limits
 from faregate.store.committer import Writer
-from faregate.store.sqlite import Readers, StoreRefused
+from faregate.store.database import Connection, StoreRefused
+from faregate.store.sqlite import Readers
 
 CACHE_MAX: Final = 100_000
 PEPPER_BYTES: Final = 32
@@ -111,7 +111,7 @@ class Keys:
         return key
 
 
-def check_pepper(connection: sqlite3.Connection, pepper: bytes) -> None:
+def check_pepper(connection: Connection, pepper: bytes) -> None:
     """Make sure that this is the pepper the keys were kept with; the first one is noted. Raises StoreRefused."""
     if len(pepper) != PEPPER_BYTES:
         raise StoreRefused(f"The pepper must be {PEPPER_BYTES} bytes, not {len(pepper)}.")
@@ -126,7 +126,7 @@ def check_pepper(connection: sqlite3.Connection, pepper: bytes) -> None:
         )
 
 
-def _create(connection: sqlite3.Connection, command: tuple[Key, bytes]) -> None:
+def _create(connection: Connection, command: tuple[Key, bytes]) -> None:
     key, digest = command
     if connection.execute(_WALLET, (key.wallet_id, key.wallet_id)).fetchone() is None:
         raise NotFound(f"wallet_id: there is no wallet {key.wallet_id}.")
@@ -142,7 +142,7 @@ def _create(connection: sqlite3.Connection, command: tuple[Key, bytes]) -> None:
         limits.open_account(connection, key.wallet_id, key.id, quota, key.created_at_ms)
 
 
-def _revoke(connection: sqlite3.Connection, command: tuple[str, int]) -> tuple[bytes, Key]:
+def _revoke(connection: Connection, command: tuple[str, int]) -> tuple[bytes, Key]:
     key_id, at_ms = command
     connection.execute(_REVOKE, (at_ms, key_id))
     row = connection.execute(_BY_ID, (key_id,)).fetchone()

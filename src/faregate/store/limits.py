@@ -5,7 +5,6 @@ that keeps a wallet above its floor keeps a key within its limits. The quota nev
 first call in it and ends when its time is over; the next call opens a fresh one, and the old is left as it was.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +12,7 @@ import msgspec
 
 from faregate.core.access import WINDOWS
 from faregate.core.ledger import LIMITS
+from faregate.store.database import Connection
 from faregate.store.statements import OPEN_LIMIT, READ_LIMITS, TRANSFER
 
 QUOTA: Final = "quota"
@@ -32,9 +32,7 @@ class Limit(msgspec.Struct, frozen=True):
     opened: bool
 
 
-def read(
-    connection: sqlite3.Connection, wallet_id: str, key_id: str, caps: Sequence[int | None], now_ms: int
-) -> list[Limit]:
+def read(connection: Connection, wallet_id: str, key_id: str, caps: Sequence[int | None], now_ms: int) -> list[Limit]:
     """The limits that bind a call now, in order. `caps` are the key's, in the order of NAMES."""
     rows = {row[0]: row for row in connection.execute(READ_LIMITS, (wallet_id, key_id, now_ms))}
     return [
@@ -56,7 +54,7 @@ def quota(key_id: str, cap: int) -> Limit:
     return Limit(QUOTA, f"{key_id}:{QUOTA}", cap, 0, NEVER_MS, False)
 
 
-def open_account(connection: sqlite3.Connection, wallet_id: str, key_id: str, limit: Limit, at_ms: int) -> None:
+def open_account(connection: Connection, wallet_id: str, key_id: str, limit: Limit, at_ms: int) -> None:
     """Open a fresh limit with its cap in it."""
     account_id = limit.account_id
     connection.execute(OPEN_LIMIT, (wallet_id, account_id, limit.name, key_id, at_ms, limit.ends_at_ms))

@@ -7,7 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from faregate.store.sqlite import StoreRefused
+from faregate.store.database import StoreRefused
 
 
 class Lock:

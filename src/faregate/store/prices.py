@@ -1,6 +1,5 @@
 """Price versions (port.Prices): appended, never edited, and few, so this process has them all at hand."""
 
-import sqlite3
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, Final
@@ -10,7 +9,7 @@ import msgspec
 from faregate.core.errors import Conflict, InvalidRequest
 from faregate.core.pricing import PriceVersion, in_force
 from faregate.store.committer import Writer
-from faregate.store.sqlite import StoreRefused
+from faregate.store.database import Connection, StoreRefused
 
 _COLUMNS: Final = "id, model, valid_from, input, output, cache_write_5m, cache_write_1h, cache_read"
 _ALL: Final = f"SELECT {_COLUMNS} FROM price ORDER BY model, valid_from"  # noqa: S608 - constants
@@ -45,12 +44,12 @@ class Prices:
         self._by_model = {model: list(group) for model, group in groupby(versions, key=lambda version: version.model)}
 
 
-def read(connection: sqlite3.Connection) -> list[PriceVersion]:
+def read(connection: Connection) -> list[PriceVersion]:
     """Every version, by model, then by date."""
     return [_version(row) for row in connection.execute(_ALL)]
 
 
-def ship(connection: sqlite3.Connection, versions: Iterable[PriceVersion]) -> None:
+def ship(connection: Connection, versions: Iterable[PriceVersion]) -> None:
     """Append the versions that came with the program, where they are new. Raises StoreRefused for an edited one."""
     for version in versions:
         clashing = _clashing(connection, version)
@@ -63,7 +62,7 @@ def ship(connection: sqlite3.Connection, versions: Iterable[PriceVersion]) -> No
             )
 
 
-def _add(connection: sqlite3.Connection, command: tuple[PriceVersion, int]) -> list[PriceVersion]:
+def _add(connection: Connection, command: tuple[PriceVersion, int]) -> list[PriceVersion]:
     version, now_ms = command
     clashing = _clashing(connection, version)
     if clashing is None:
@@ -79,7 +78,7 @@ def _add(connection: sqlite3.Connection, command: tuple[PriceVersion, int]) -> l
     return read(connection)
 
 
-def _clashing(connection: sqlite3.Connection, version: PriceVersion) -> PriceVersion | None:
+def _clashing(connection: Connection, version: PriceVersion) -> PriceVersion | None:
     rows = connection.execute(_CLASHING, (version.id, version.model, version.valid_from_ms)).fetchall()
     found = [_version(row) for row in rows]
     return next((other for other in found if other != version), found[0] if found else None)

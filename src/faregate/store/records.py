@@ -1,6 +1,5 @@
 """Reading back (port.Records): receipts, usage, a wallet and what is left of a key's caps."""
 
-import sqlite3
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +9,7 @@ from faregate.core.errors import NotReady
 from faregate.core.ledger import Receipt, Wallet
 from faregate.store import limits, receipts, wallets
 from faregate.store.committer import Writer
+from faregate.store.database import Connection
 from faregate.store.sqlite import Readers
 from faregate.store.statements import READ_RECEIPT, RECEIPT_COLUMNS
 
@@ -87,5 +87,5 @@ class Records:
             return False
 
 
-def _write(connection: sqlite3.Connection, node: Any) -> bool:
+def _write(connection: Connection, node: Any) -> bool:
     return connection.execute(_SEEN, (node,)).rowcount == 1

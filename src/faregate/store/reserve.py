@@ -4,7 +4,6 @@ Everything is read and judged before the first write, in the same transaction, s
 is written is checked once more by the database itself.
 """
 
-import sqlite3
 from typing import Any
 
 from faregate.core.access import NO_ACCESS, judge_active
@@ -20,11 +19,12 @@ from faregate.core.errors import (
 from faregate.core.ledger import Reserve, Reserved, State, affordable
 from faregate.core.money import Nanos, show_credits
 from faregate.store import limits, receipts
+from faregate.store.database import Connection
 from faregate.store.limits import QUOTA, Limit
 from faregate.store.statements import READ_FUNDS, READ_REPEATED, TAKE_CHARGE, TAKE_HOLD
 
 
-def reserve(connection: sqlite3.Connection, command: Reserve, owner: tuple[str, int]) -> Reserved:
+def reserve(connection: Connection, command: Reserve, owner: tuple[str, int]) -> Reserved:
     """Take the hold that `command` asks for, or what the wallet and the key afford of it. Raises as Ledger.reserve.
 
     `owner` is the node and its incarnation.
@@ -59,7 +59,7 @@ def reserve(connection: sqlite3.Connection, command: Reserve, owner: tuple[str, 
 
 
 def _write(
-    connection: sqlite3.Connection, command: Reserve, owner: tuple[str, int], amount: Nanos, payers: list[Limit]
+    connection: Connection, command: Reserve, owner: tuple[str, int], amount: Nanos, payers: list[Limit]
 ) -> None:
     wallet_id, charge_id = command.wallet_id, command.charge_id
     connection.execute(
@@ -85,7 +85,7 @@ def _write(
         connection.execute(TAKE_HOLD, (wallet_id, charge_id, payer.account_id, payer.moves + 1, amount))
 
 
-def _judge_repeat(connection: sqlite3.Connection, command: Reserve) -> None:
+def _judge_repeat(connection: Connection, command: Reserve) -> None:
     row = connection.execute(READ_REPEATED, (command.wallet_id, command.idempotency_key)).fetchone()
     if row is None:
         return

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from faregate.store.sqlite import StoreRefused
+from faregate.store.database import StoreRefused
 
 _NAME: Final = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
 

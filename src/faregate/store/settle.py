@@ -4,13 +4,13 @@ The end is a compare-and-set on the state: whoever comes second changes nothing.
 and sees at COMMIT that what was charged stands in the ledger.
 """
 
-import sqlite3
 from typing import Final
 
 import msgspec
 
 from faregate.core.ledger import REVENUE, Loss, Outcome, Release, Settle
 from faregate.core.money import Nanos
+from faregate.store.database import Connection
 from faregate.store.statements import PAY_LIMITS, READ_OPEN, READ_STATE, RELEASE, SETTLE, TRANSFER
 from faregate.wire.usage import Usage
 
@@ -18,7 +18,7 @@ SWEEP_MAX: Final = 1_000
 """Charges swept in one transaction."""
 
 
-def settle(connection: sqlite3.Connection, command: Settle, *, limited: bool) -> None:
+def settle(connection: Connection, command: Settle, *, limited: bool) -> None:
     """End a charge with money. `limited` is False only when its key is known to have no limits of its own."""
     wallet_id, charge_id, at_ms = command.wallet_id, command.charge_id, command.at_ms
     charged, shortfall = command.charged, command.shortfall
@@ -60,7 +60,7 @@ def settle(connection: sqlite3.Connection, command: Settle, *, limited: bool) ->
     _lose(connection, command)
 
 
-def release(connection: sqlite3.Connection, command: Release) -> bool:
+def release(connection: Connection, command: Release) -> bool:
     """End a charge without money; False when there was none open, or none at all."""
     done = connection.execute(
         RELEASE,
@@ -85,7 +85,7 @@ def _counts(usage: Usage) -> tuple[int, int, int, int, int]:
     return usage.input, usage.output, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h
 
 
-def _lose(connection: sqlite3.Connection, command: Settle | Release) -> None:
+def _lose(connection: Connection, command: Settle | Release) -> None:
     if command.loss is None or not command.loss_amount:
         return
     charge_id = command.charge_id
@@ -113,7 +113,7 @@ class Swept(msgspec.Struct, frozen=True):
     """Booked as crash_loss: the best guess of what they had cost."""
 
 
-def sweep(connection: sqlite3.Connection, node: str, incarnation: int, at_ms: int) -> Swept:
+def sweep(connection: Connection, node: str, incarnation: int, at_ms: int) -> Swept:
     """Release every open charge that is not of this incarnation. Runs before commands are taken.
 
     Such a charge is an orphan; where one process owns the file, that state and its end are one commit, so only the

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from faregate.core.errors import NotReady
+from faregate.store.database import unavailable
 
 R = TypeVar("R")
 
@@ -33,10 +33,6 @@ CHECKPOINT_PAGES: Final = 8_000
 """16 MiB of log before it is carried into the file: the rows of a busy hour are the same few pages over and over."""
 
 MALLOC_HINT_BYTES: Final = 16 << 20
-
-
-class StoreRefused(Exception):
-    """The database cannot be opened as it is. The message is one clear sentence for the operator."""
 
 
 def writer(path: Path) -> sqlite3.Connection:
@@ -98,17 +94,6 @@ def _keep_freed_memory() -> None:
     # back to the kernel every time, which doubles the cost of a settle; freeing one large block raises them.
     block = bytearray(MALLOC_HINT_BYTES)
     del block
-
-
-def unavailable(error: BaseException) -> NotReady:
-    """Say to the caller that the database does not answer; the cause stays ours."""
-    refusal = NotReady(
-        "The ledger's database does not take this now. Nothing was charged; please try again shortly.",
-        code="database_unavailable",
-        retry_after_s=1,
-    )
-    refusal.__cause__ = error
-    return refusal
 
 
 class Readers:

@@ -22,11 +22,12 @@ from faregate.core.pricing import PriceVersion
 from faregate.store import keys, prices, schema, settle, sqlite
 from faregate.store.charges import Charges
 from faregate.store.committer import Committer, Nobody, Observe, Writer
+from faregate.store.database import StoreRefused
 from faregate.store.lock import Lock
 from faregate.store.office import Office
 from faregate.store.records import Records
 from faregate.store.settle import Swept
-from faregate.store.sqlite import Readers, StoreRefused
+from faregate.store.sqlite import Readers
 
 NODE: Final = "main"
 """One process owns an SQLite file, so there is one node."""

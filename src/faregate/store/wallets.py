@@ -3,7 +3,6 @@
 Every movement has a reference that is its own in the whole house: sent again, it finds what it did the first time.
 """
 
-import sqlite3
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from faregate.core.errors import Conflict, InvalidRequest, NotFound, PaymentRequired
 from faregate.core.ledger import OPERATOR_ACCOUNTS, WORLD, Wallet
 from faregate.core.money import NANOS_MAX, Nanos, show_credits
+from faregate.store.database import Connection
 from faregate.store.port import Transfer
 from faregate.store.statements import TRANSFER
 
@@ -58,7 +58,7 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
 
 
-def open_wallet(connection: sqlite3.Connection, opening: Opening) -> Wallet:
+def open_wallet(connection: Connection, opening: Opening) -> Wallet:
     """Open an empty wallet. Raises InvalidRequest or Conflict."""
     name = opening.name
     if not name or name != name.strip():
@@ -75,7 +75,7 @@ def open_wallet(connection: sqlite3.Connection, opening: Opening) -> Wallet:
     return find(connection, wallet_id)
 
 
-def move(connection: sqlite3.Connection, movement: Movement) -> Transfer:
+def move(connection: Connection, movement: Movement) -> Transfer:
     """Move money once for a reference. Raises NotFound, InvalidRequest, Conflict or PaymentRequired."""
     target = find(connection, movement.wallet)
     amount = movement.amount
@@ -115,7 +115,7 @@ def _judge(target: Wallet, amount: int) -> None:
         )
 
 
-def find(connection: sqlite3.Connection, id_or_name: str) -> Wallet:
+def find(connection: Connection, id_or_name: str) -> Wallet:
     """A wallet by its id or its name. Raises NotFound."""
     found = _found(connection, id_or_name)
     if found is None:
@@ -123,25 +123,25 @@ def find(connection: sqlite3.Connection, id_or_name: str) -> Wallet:
     return found
 
 
-def _found(connection: sqlite3.Connection, id_or_name: str) -> Wallet | None:
+def _found(connection: Connection, id_or_name: str) -> Wallet | None:
     row = connection.execute(BY_ID, (id_or_name, id_or_name)).fetchone()
     if row is None:
         row = connection.execute(_BY_NAME, (id_or_name,)).fetchone()
     return None if row is None else wallet(row)
 
 
-def every(connection: sqlite3.Connection) -> list[Wallet]:
+def every(connection: Connection) -> list[Wallet]:
     """All wallets, oldest first."""
     return [wallet(row) for row in connection.execute(_ALL)]
 
 
-def transfers(connection: sqlite3.Connection, id_or_name: str, limit: int) -> list[Transfer]:
+def transfers(connection: Connection, id_or_name: str, limit: int) -> list[Transfer]:
     """What moved a wallet's money, newest first."""
     id_ = find(connection, id_or_name).id
     return [transfer(row) for row in connection.execute(_OF_WALLET, (id_, id_, id_, max(0, limit)))]
 
 
-def operator_accounts(connection: sqlite3.Connection) -> dict[str, int]:
+def operator_accounts(connection: Connection) -> dict[str, int]:
     """The balance of each of the operator's accounts: a sum over all transfers."""
     balances = dict(connection.execute(_BALANCES).fetchall())
     return {str(name): balances.get(name, 0) for name in OPERATOR_ACCOUNTS}

@@ -1,0 +1,44 @@
+"""The database as the statements know it: one connection in one thread's hands, and the few words both drivers share.
+
+A statement is written once, in the SQL that SQLite and PostgreSQL both speak, with `?` for a value (statements.py says
+what that leaves out). What differs between the two is in sqlite.py and postgres.py and nowhere else.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from faregate.core.errors import NotReady
+
+
+class StoreRefused(Exception):
+    """The database cannot be opened as it is. The message is one clear sentence for the operator."""
+
+
+class Cursor(Protocol):
+    """What a statement gave."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """A connection, in a transaction that somebody else began and will end."""
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> Cursor: ...
+
+
+def unavailable(error: BaseException) -> NotReady:
+    """Say to the caller that the database does not answer; the cause stays ours."""
+    refusal = NotReady(
+        "The ledger's database does not take this now. Nothing was charged; please try again shortly.",
+        code="database_unavailable",
+        retry_after_s=1,
+    )
+    refusal.__cause__ = error
+    return refusal
