@@ -19,15 +19,15 @@ from typing import Final
 
 from faregate.core.money import Nanos
 from faregate.core.pricing import PriceVersion
-from faregate.store import keys, prices, schema, settle, sqlite
+from faregate.store import keys, prices, schema, sqlite, sweep
 from faregate.store.charges import Charges
 from faregate.store.committer import Committer, Nobody, Observe, Writer
 from faregate.store.database import StoreRefused
 from faregate.store.lock import Lock
 from faregate.store.office import Office
 from faregate.store.records import Records
-from faregate.store.settle import Swept
 from faregate.store.sqlite import Readers
+from faregate.store.sweep import Swept
 
 NODE: Final = "main"
 """One process owns an SQLite file, so there is one node."""
@@ -129,7 +129,7 @@ def _open(
         prices.ship(connection, shipped)
         incarnation = _begin(connection, now_ms)
         connection.execute("COMMIT")
-        swept = settle.sweep(connection, NODE, incarnation, now_ms)
+        swept = sweep.sweep(connection, NODE, incarnation, now_ms)
         return connection, Readers(path), prices.read(connection), incarnation, swept
     except sqlite3.Error as error:
         connection.close()
