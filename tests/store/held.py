@@ -1,7 +1,6 @@
 """A committer on a file whose first COMMIT can be held where it stands, and commands that go wrong in each way."""
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +9,8 @@ from pathlib import Path
 from faregate.core.errors import NotFound
 from faregate.store import sqlite
 from faregate.store.committer import Committer
+from faregate.store.database import Connection
+from faregate.store.sqlite_writer import SqliteWriter
 
 TABLES = """
 CREATE TABLE parent(id INTEGER PRIMARY KEY) STRICT;
@@ -27,7 +28,7 @@ class Desk:
         connection.executescript(TABLES)
         connection.set_trace_callback(self._statement)
         self.batches: list[int] = []
-        self.committer = Committer(connection, lambda size, wait_s: self.batches.append(size))
+        self.committer = Committer(SqliteWriter(connection), lambda size, wait_s: self.batches.append(size))
         self.taken, self.opened, self.held = threading.Event(), threading.Event(), False
 
     def lines(self) -> list[str]:
@@ -60,7 +61,6 @@ class Desk:
 @asynccontextmanager
 async def desk(folder: Path) -> AsyncIterator[Desk]:
     opened = Desk(folder / "lines.db")
-    opened.committer.start()
     try:
         yield opened
     finally:
@@ -68,23 +68,23 @@ async def desk(folder: Path) -> AsyncIterator[Desk]:
         await opened.committer.close()
 
 
-def write(connection: sqlite3.Connection, text: str) -> int:
+def write(connection: Connection, text: str) -> int:
     return connection.execute("INSERT INTO line(text) VALUES (?)", (text,)).rowcount
 
 
-def orphan(connection: sqlite3.Connection, text: str) -> None:
+def orphan(connection: Connection, text: str) -> None:
     connection.execute("INSERT INTO line(text, parent) VALUES (?, 99)", (text,))
 
 
-def refuse(connection: sqlite3.Connection, text: str) -> None:
+def refuse(connection: Connection, text: str) -> None:
     raise NotFound(text)
 
 
-def refuse_late(connection: sqlite3.Connection, text: str) -> None:
+def refuse_late(connection: Connection, text: str) -> None:
     write(connection, text)
     raise NotFound(text)
 
 
-def stumble(connection: sqlite3.Connection, text: str) -> None:
+def stumble(connection: Connection, text: str) -> None:
     write(connection, text)
     raise ZeroDivisionError(text)

@@ -1,8 +1,4 @@
-"""The group committer: answered after COMMIT, failing alone, and going on after whatever the disk does.
-
-Method: a real file and real failures of SQLite (a full disk by `max_page_count`, a foreign lock, a deferred key that is
-refused at COMMIT). A gate in the first command holds the writer, so that what follows is one batch for certain.
-"""
+"""The committer's bounds, its notes, and its end."""
 
 import asyncio
 import sqlite3
@@ -10,162 +6,121 @@ from pathlib import Path
 
 import pytest
 
-from faregate.core.errors import Internal, NotFound, NotReady
+from faregate.core.errors import NotReady
 from faregate.store import committer as committing
 from faregate.store import sqlite
-from tests.store.held import desk, orphan, refuse, refuse_late, stumble, write
+from faregate.store.committer import Committer, Nobody
+from faregate.store.sqlite_writer import SqliteWriter
+from tests.store.held import desk, write
 
 
-async def test_the_loop_waits_for_no_lock(tmp_path: Path) -> None:
+async def test_a_full_queue_is_not_ready_but_lets_charges_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "QUEUE_MAX", 5)
     async with desk(tmp_path) as at:
-        assert await at.committer.submit(lambda c, _: c.execute("PRAGMA busy_timeout").fetchone()[0], None) == 0
-
-
-async def test_an_answer_comes_after_the_commit(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at:
-        for number in range(5):
-            assert await at.write(str(number)) == 1
-            assert at.lines()[-1] == str(number)
-
-
-async def test_what_waits_together_is_committed_together(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at:
+        futures: list[asyncio.Future[int]] = []
         held = await at.hold()
-        futures = [at.write(str(number)) for number in range(committing.BATCH_MAX + 10)]
-        assert at.lines() == []
+        with pytest.raises(NotReady) as refused:
+            while True:
+                futures.append(at.write("x"))
+        assert refused.value.code == "database_unavailable"
+        assert len(futures) == 5
+        futures.append(at.committer.submit(write, "x", ends=True))
         at.opened.set()
         await asyncio.gather(held, *futures)
 
-        assert at.batches == [1, committing.BATCH_MAX, 10]
-        assert len(at.lines()) == committing.BATCH_MAX + 10
+        assert len(at.lines()) == len(futures)
 
 
-async def test_no_batch_is_larger_than_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(committing, "BATCH_MAX", 4)
+async def test_closing_finishes_what_is_queued_and_takes_no_more(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        futures = [at.write(str(number)) for number in range(300)]
+        await at.committer.close()
+        await asyncio.gather(*futures)
+
+        assert len(at.lines()) == 300
+        with pytest.raises(NotReady):
+            at.write("too late")
+        await at.committer.close()
+
+
+async def test_a_note_is_written_by_itself(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        at.committer.note("n", write, "note")
+        await at.until(["note"])
+
+
+async def test_a_note_rides_with_a_batch_unless_it_was_forgotten(tmp_path: Path) -> None:
     async with desk(tmp_path) as at:
         held = await at.hold()
-        futures = [at.write(str(number)) for number in range(40)]
-        at.opened.set()
-        await asyncio.gather(held, *futures)
-
-        assert at.batches == [1] + 10 * [4]
-        assert at.lines() == [str(number) for number in range(40)]
-
-
-def misspell(connection: sqlite3.Connection, text: str) -> None:
-    write(connection, text)
-    connection.execute("INSERT INTO nowhere VALUES (?)", (text,))
-
-
-@pytest.mark.parametrize("culprit", [stumble, refuse, refuse_late, misspell, orphan, lambda c, text: write(c, "bad")])
-async def test_a_command_that_fails_fails_alone(tmp_path: Path, culprit: committing.Apply[str, None]) -> None:
-    async with desk(tmp_path) as at:
-        held = await at.hold()
-        good = [at.write("a"), at.write("b")]
-        bad = at.committer.submit(culprit, "culprit")
-        also = at.committer.submit(culprit, "culprit too")
-        good.append(at.write("c"))
-        at.opened.set()
-        await held
-
-        assert await asyncio.gather(*good) == [1, 1, 1]
-        for future in (bad, also):
-            with pytest.raises((NotFound, Internal)):
-                await future
-        assert at.lines() == ["a", "b", "c"]
-        assert await at.write("d") == 1
-
-
-async def test_a_refusal_is_told_as_it_was_raised(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at:
-        with pytest.raises(NotFound, match="nobody"):
-            await at.committer.submit(refuse, "nobody")
-
-
-async def test_what_the_database_refuses_is_a_fault_of_ours_with_its_cause(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at:
-        for culprit in (stumble, orphan):
-            with pytest.raises(Internal) as refused:
-                await at.committer.submit(culprit, "x")
-            assert refused.value.__cause__ is not None
-            assert "line" not in refused.value.message
-
-
-async def test_a_caller_who_left_breaks_nothing(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at:
-        held = await at.hold()
-        leaving, staying = at.write("left"), at.write("stayed")
-        failing = at.committer.submit(refuse, "left too")
-        leaving.cancel()
-        failing.cancel()
+        at.committer.note("kept", write, "kept")
+        at.committer.note("gone", write, "gone")
+        at.committer.forget("gone")
+        at.committer.forget("never there")
         at.opened.set()
         await held
+        await at.committer.close()
 
-        assert await staying == 1
-        assert at.lines() == ["left", "stayed"]
+        assert at.lines() == ["kept"]
 
 
-async def test_a_full_disk_is_told_to_all_and_the_writer_goes_on(tmp_path: Path) -> None:
+async def test_notes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "QUEUE_MAX", 3)
     async with desk(tmp_path) as at:
-        await at.write("before")
-
-        def bound(connection: sqlite3.Connection, pages: int) -> int:
-            (now,) = connection.execute("PRAGMA page_count").fetchone()
-            connection.execute(f"PRAGMA max_page_count = {now + pages}")
-            return int(now)
-
-        await at.committer.submit(bound, 1)
         held = await at.hold()
-        futures = [at.write(text) for text in ("small", "x" * 100_000, "small")]
+        for number in range(10):
+            at.committer.note(str(number), write, str(number))
         at.opened.set()
-        answers = await asyncio.gather(*futures, held, return_exceptions=True)
+        await held
+        await at.committer.close()
 
-        assert [type(answer) for answer in answers[:3]] == [NotReady] * 3
-        assert len({id(answer) for answer in answers}) == len(answers)
-        assert at.lines() == ["before"]
-        await at.committer.submit(bound, 1_000)
-        assert await at.write("after") == 1
-        assert at.lines() == ["before", "after"]
+        assert len(at.lines()) == 3
 
 
-async def test_a_foreign_lock_is_told_to_all_and_the_writer_goes_on(
+async def test_a_note_that_the_database_could_not_take_is_written_when_it_is_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_WAIT_MS", 1)
+    monkeypatch.setattr(committing, "NOTE_WAIT_S", 0.01)
+    monkeypatch.setattr(sqlite, "BUSY_WAIT_MS", 0)
     async with desk(tmp_path) as at:
-        shell = sqlite3.connect(at.path, isolation_level=None)
-        shell.execute("BEGIN IMMEDIATE")
-        for _ in range(3):
-            with pytest.raises(NotReady) as refused:
-                await at.write("locked out")
-            assert refused.value.code == "database_unavailable"
-        shell.execute("ROLLBACK")
-        shell.close()
+        other = sqlite3.connect(at.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        at.committer.note("n", write, "note")
+        async with asyncio.timeout(30):
+            while len(at.batches) < 3:  # noqa: ASYNC110 - a note tells nobody
+                await asyncio.sleep(0.01)
+        other.close()
 
-        assert await at.write("after") == 1
-        assert at.lines() == ["after"]
+        await at.until(["note"])
 
 
-async def test_a_failure_in_the_midst_keeps_nothing_of_the_batch(
+async def test_closing_does_not_wait_for_a_note_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_WAIT_MS", 1)
-    other = sqlite3.connect(tmp_path / "other.db", isolation_level=None)
-    other.execute("CREATE TABLE far(text TEXT)")
-    other.execute("BEGIN IMMEDIATE")
-
-    def reach(connection: sqlite3.Connection, text: str) -> None:
-        if "other" not in {name for _, name, _ in connection.execute("PRAGMA database_list")}:
-            connection.execute("ATTACH ? AS other", (str(tmp_path / "other.db"),))
-        connection.execute("INSERT INTO other.far VALUES (?)", (text,))
-
+    monkeypatch.setattr(sqlite, "BUSY_WAIT_MS", 0)
     async with desk(tmp_path) as at:
-        held = await at.hold()
-        before, failing, after = at.write("a"), at.committer.submit(reach, "b"), at.write("c")
-        at.opened.set()
-        answers = await asyncio.gather(before, failing, after, return_exceptions=True)
-        await held
+        other = sqlite3.connect(at.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        at.committer.note("n", write, "note")
+        await asyncio.wait_for(at.committer.close(), 30)
+        other.close()
 
-        assert [type(answer) for answer in answers] == [NotReady] * 3
         assert at.lines() == []
-    other.close()
+
+
+async def test_each_batch_is_observed_with_its_wait(tmp_path: Path) -> None:
+    seen: list[tuple[int, float]] = []
+    committer = Committer(
+        SqliteWriter(sqlite.writer(tmp_path / "x.db")), lambda size, wait_s: seen.append((size, wait_s))
+    )
+    await committer.submit(lambda connection, _: None, None)
+    await committer.close()
+
+    assert [size for size, _ in seen] == [1]
+    assert seen[0][1] >= 0
+
+
+def test_nobody_writes_where_it_is_open_for_reading_only() -> None:
+    for verb in (lambda: Nobody().submit(write, "x"), lambda: Nobody().note("n", write, "x")):
+        with pytest.raises(NotReady, match="reading only"):
+            verb()
+    Nobody().forget("n")

@@ -18,24 +18,24 @@ class Charges:
         self._owner = (node, incarnation)
 
     async def reserve(self, command: Reserve) -> Reserved:
-        return await self._writer.submit(self._reserve, command)
+        return await self._writer.submit(self._reserve, command, wallet_id=command.wallet_id)
 
     def streaming(self, charge_id: str, wallet_id: str, at_ms: int) -> None:
         # It tells who looks; no money hangs on it. So it goes with a commit that runs anyway, and not at all when
         # the call ends before.
-        self._writer.note(charge_id, _streaming, (wallet_id, charge_id))
+        self._writer.note(charge_id, _streaming, (wallet_id, charge_id), wallet_id=wallet_id)
 
     async def settle(self, command: Settle) -> None:
         self._writer.forget(command.charge_id)
-        await self._writer.submit(self._settle, command, ends=True)
+        await self._writer.submit(self._settle, command, wallet_id=command.wallet_id, ends=True)
 
     async def release(self, command: Release) -> None:
         self._writer.forget(command.charge_id)
         try:
-            await self._writer.submit(settle.release, command, ends=True)
+            await self._writer.submit(settle.release, command, wallet_id=command.wallet_id, ends=True)
         except NotReady:
             # Nobody will ask again, and money that is held for a call that has ended is lost to its owner until then.
-            self._writer.note(command.charge_id, settle.release, command)
+            self._writer.note(command.charge_id, settle.release, command, wallet_id=command.wallet_id)
             raise
 
     def _reserve(self, connection: Connection, command: Reserve) -> Reserved:

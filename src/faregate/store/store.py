@@ -27,6 +27,7 @@ from faregate.store.lock import Lock
 from faregate.store.office import Office
 from faregate.store.records import Records
 from faregate.store.sqlite import Readers
+from faregate.store.sqlite_writer import SqliteWriter
 from faregate.store.sweep import Swept
 
 NODE: Final = "main"
@@ -87,8 +88,7 @@ class Store:
         try:
             opened = await asyncio.to_thread(_open, path, pepper, prices, clock())
             connection, readers, versions, incarnation, swept = opened
-            committer = Committer(connection, observe)
-            committer.start()
+            committer = Committer(SqliteWriter(connection), observe)
             try:
                 yield Store(
                     committer,
