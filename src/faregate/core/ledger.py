@@ -136,6 +136,17 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
 
 
+class Lose(msgspec.Struct, frozen=True, kw_only=True):
+    """Book a loss that turned out after its charge had ended. A charge has one loss: where there is one, it stands."""
+
+    charge_id: str
+    wallet_id: str
+    key_id: str
+    loss: Loss
+    loss_amount: Nanos
+    at_ms: int
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """A charge as its caller may read it back."""
 

@@ -1,7 +1,7 @@
 """The ledger's hot path (port.Ledger): reserve, streaming, settle, release, each handed to the committer."""
 
 from faregate.core.errors import NotReady
-from faregate.core.ledger import Release, Reserve, Reserved, Settle
+from faregate.core.ledger import Lose, Release, Reserve, Reserved, Settle
 from faregate.store import reserve, settle
 from faregate.store.committer import Writer
 from faregate.store.database import Connection
@@ -36,6 +36,14 @@ class Charges:
         except NotReady:
             # Nobody will ask again, and money that is held for a call that has ended is lost to its owner until then.
             self._writer.note(command.charge_id, settle.release, command, wallet_id=command.wallet_id)
+            raise
+
+    async def lose(self, command: Lose) -> None:
+        try:
+            await self._writer.submit(settle.lose, command, wallet_id=command.wallet_id, ends=True)
+        except NotReady:
+            # Under another name than its charge, whose own end may be waiting there.
+            self._writer.note(f"loss:{command.charge_id}", settle.lose, command, wallet_id=command.wallet_id)
             raise
 
     def _reserve(self, connection: Connection, command: Reserve) -> Reserved:

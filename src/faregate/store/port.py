@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from faregate.core.access import Key
-from faregate.core.ledger import Receipt, Release, Reserve, Reserved, Settle, Wallet
+from faregate.core.ledger import Lose, Receipt, Release, Reserve, Reserved, Settle, Wallet
 from faregate.core.money import Nanos
 from faregate.core.pricing import PriceVersion
 
@@ -34,6 +34,12 @@ class Ledger(Protocol):
 
     async def release(self, command: Release) -> None:
         """End a charge without money. Safe to repeat. After NotReady it is done once the database can, unasked."""
+
+    async def lose(self, command: Lose) -> None:
+        """Book a loss of a charge that has ended or is about to. Safe to repeat: the first time stands.
+
+        After NotReady it is done once the database can and the charge has ended, unasked.
+        """
 
 
 class Keys(Protocol):

@@ -4,9 +4,10 @@ The end is a compare-and-set on the state: whoever comes second changes nothing.
 and sees at COMMIT that what was charged stands in the ledger.
 """
 
-from faregate.core.ledger import REVENUE, Loss, Release, Settle
+from faregate.core.errors import NotReady
+from faregate.core.ledger import REVENUE, Lose, Loss, Release, Settle, State
 from faregate.store.database import Connection
-from faregate.store.statements import PAY_LIMITS, READ_STATE, RELEASE, SETTLE, TRANSFER
+from faregate.store.statements import PAY_LIMITS, READ_LOSS, READ_STATE, RELEASE, SETTLE, TRANSFER
 from faregate.wire.usage import Usage
 
 
@@ -73,11 +74,22 @@ def release(connection: Connection, command: Release) -> bool:
     return True
 
 
+def lose(connection: Connection, command: Lose) -> None:
+    """Book a loss that turned out after the end. Raises NotReady while the charge is open: its end is on its way."""
+    charge = command.wallet_id, command.charge_id
+    row = connection.execute(READ_STATE, charge).fetchone()
+    assert row is not None, "lost by what was never held"
+    if row[0] not in (State.SETTLED, State.RELEASED):
+        raise NotReady("The charge has not ended yet.", code="database_unavailable")
+    if connection.execute(READ_LOSS, (command.wallet_id, f"loss:{command.charge_id}")).fetchone() is None:
+        _lose(connection, command)
+
+
 def _counts(usage: Usage) -> tuple[int, int, int, int, int]:
     return usage.input, usage.output, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h
 
 
-def _lose(connection: Connection, command: Settle | Release) -> None:
+def _lose(connection: Connection, command: Settle | Release | Lose) -> None:
     if command.loss is None or not command.loss_amount:
         return
     charge_id = command.charge_id

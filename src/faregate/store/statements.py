@@ -56,6 +56,8 @@ WHERE wallet_id = ? AND id = ? AND settled_at IS NULL
 
 READ_STATE: Final = "SELECT state FROM charge WHERE wallet_id = ? AND id = ?"
 
+READ_LOSS: Final = "SELECT id FROM transfer WHERE wallet_id = ? AND idem = ?"
+
 TRANSFER: Final = """
 INSERT INTO transfer(wallet_id, idem, kind, debit_id, credit_id, amount, charge_id, at, memo)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
