@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from faregate.edge.protocol import HEAD_BYTES_MAX, Protocol
+from faregate.edge.protocol import HEAD_BYTES_MAX, HEAD_S, REST_S, Protocol
 from faregate.upstreams.script import stream
 from tests.contract.answers import refused
 from tests.contract.test_errors_at_the_door import MESSAGE
@@ -207,6 +207,10 @@ async def test_nonsense_behind_a_request_does_not_break_into_its_answer(tmp_path
     assert b"event: message_stop" in rest
 
 
+async def test_a_head_has_ten_seconds_and_what_was_refused_has_a_minute_to_go() -> None:
+    assert (Protocol.head_s, Protocol.rest_s) == (HEAD_S, REST_S) == (10, 60)
+
+
 async def test_who_says_nothing_is_not_waited_for(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protocol, "head_s", 0.05)
     url = httpx2.URL(gate.base_url)
@@ -226,7 +230,7 @@ async def test_a_head_that_does_not_come_to_its_end_is_408(gate: Gate, monkeypat
 async def test_who_was_refused_and_goes_on_sending_slowly_is_cut_off(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Protocol, "head_s", 0.5)
+    monkeypatch.setattr(Protocol, "rest_s", 0.5)
     url = httpx2.URL(gate.base_url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")

@@ -96,7 +96,10 @@ def _answers(desk: Desk, verbs: dict[str, Verb]) -> Handler:
     async def answer(request: Request) -> Response:
         # Starlette answers HEAD wherever GET is; it runs the same verb and drops the body.
         verb = verbs["GET" if request.method == "HEAD" else request.method]
-        asked = Asked(name=request.path_params.get("name", ""), form=await _form(verb, request))
+        name = request.path_params.get("name", "")
+        if "\0" in name:  # As in forms.Text.
+            raise NotFound("Nothing is named with a NUL.")
+        asked = Asked(name=name, form=await _form(verb, request))
         view = await verb.run(desk, asked)
         return Response(msgspec.json.encode(view), verb.status, media_type="application/json")
 

@@ -31,6 +31,9 @@ from faregate.proxy.verdict import CallerGone
 PAGE_MAX = 1_000
 PAGE = 20
 
+NUL = "\0"
+"""No database but SQLite takes one in a text, so none gets there."""
+
 Endpoint = Callable[[AsgiCaller, Request], Awaitable[Any]]
 
 
@@ -111,7 +114,7 @@ class Api:
     async def receipt(self, caller: AsgiCaller, request: Request) -> ReceiptView:
         key = await entry.authenticate(self._gate, caller)
         message_id = request.path_params["message_id"]
-        receipt = await self._gate.records.receipt(key.wallet_id, message_id)
+        receipt = None if NUL in message_id else await self._gate.records.receipt(key.wallet_id, message_id)
         if receipt is None:
             raise NotFound(f"receipt: {message_id[:100]} is not a call of this wallet")
         return ReceiptView.of(receipt)
@@ -123,10 +126,10 @@ class Api:
         page = await self._gate.records.usage(
             key.wallet_id,
             key_id=key.id,
-            model=self._model_id(query.get("model")),
+            model=self._model_id(_text("model", query.get("model"))),
             since_ms=_time("since", query.get("since")),
             until_ms=_time("until", query.get("until")),
-            before=query.get("after_id"),
+            before=_text("after_id", query.get("after_id")),
             limit=_limit(query.get("limit")),
         )
         calls = [ReceiptView.of(receipt) for receipt in page.receipts]
@@ -222,6 +225,12 @@ def _rendered(error: GatewayError, request_id: str) -> Response:
     response = Response(body, status)
     response.raw_headers = headers
     return response
+
+
+def _text(name: str, text: str | None) -> str | None:
+    if text is not None and NUL in text:
+        raise InvalidRequest(f"{name}: Input should be a text without a NUL")
+    return text
 
 
 def _limit(text: str | None) -> int:

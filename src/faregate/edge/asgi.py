@@ -126,6 +126,9 @@ class AsgiCaller:
         encoding = self.header(b"content-encoding")
         if encoding is not None and encoding.strip().lower() not in ("", "identity"):
             raise UnsupportedMedia(f"content-encoding: send the body as it is, not {encoding[:40]}.")
+        coding = self.header(b"transfer-encoding")
+        if coding is not None and coding.strip().lower() != "chunked":
+            raise UnsupportedMedia(f"transfer-encoding: send the body chunked or with its length, not {coding[:40]}.")
         length = self._headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._intake.body_bytes_max:
             raise self._too_large()

@@ -22,7 +22,7 @@ from faregate.core.money import Nanos, show_credits
 from faregate.core.pricing import COLUMNS, PriceVersion
 from faregate.core.shown import ReceiptView, moment
 from faregate.edge import forms, views
-from faregate.edge.forms import amount, column, milliseconds
+from faregate.edge.forms import amount, column, instant
 from faregate.store.port import Office, Prices, Records
 
 
@@ -111,7 +111,7 @@ async def key_create(desk: Desk, asked: Asked) -> views.IssuedKey:
         allow_ips=_cidrs("allow_ips", form.allow_ips),
         deny_ips=_cidrs("deny_ips", form.deny_ips),
         created_at_ms=now,
-        expires_at_ms=None if form.expires_at is None else milliseconds(form.expires_at),
+        expires_at_ms=None if form.expires_at is None else instant("expires_at", form.expires_at),
         requests_per_minute=form.requests_per_minute,
         input_tokens_per_minute=form.input_tokens_per_minute,
         output_tokens_per_minute=form.output_tokens_per_minute,
@@ -149,7 +149,7 @@ async def price_list(desk: Desk, _: Asked) -> views.PriceList:
 async def price_add(desk: Desk, asked: Asked) -> views.PriceView:
     """Append a price version, in force now or later."""
     form: forms.NewPrice = asked.form
-    valid_from_ms = desk.now_ms() if form.valid_from is None else milliseconds(form.valid_from)
+    valid_from_ms = desk.now_ms() if form.valid_from is None else instant("valid_from", form.valid_from)
     model = _known_model(desk, "model", form.model)
     version = PriceVersion(
         id=_price_id(model, valid_from_ms, {version.id for version in desk.prices.versions()}),
@@ -177,8 +177,8 @@ async def usage(desk: Desk, asked: Asked) -> views.UsagePage:
             wallet,
             key_id=form.key,
             model=None if form.model is None else desk.models(form.model) or form.model,
-            since_ms=None if form.since is None else milliseconds(form.since),
-            until_ms=None if form.until is None else milliseconds(form.until),
+            since_ms=None if form.since is None else instant("since", form.since),
+            until_ms=None if form.until is None else instant("until", form.until),
             before=form.before,
             limit=form.limit,
         )

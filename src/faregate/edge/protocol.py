@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from faregate.core.errors import BodyTimeout, GatewayError, InvalidRequest
 from faregate.core.ids import CHANCE_BITS, ulid
@@ -25,8 +25,11 @@ from faregate.edge.errors import render
 HEAD_BYTES_MAX: Final = 64 * 1024
 """Twice what nginx takes with its defaults, and many times what an SDK with all of its betas sends."""
 
-HEAD_S: Final = 60.0
-"""nginx's client_header_timeout. What a refused request still has to send gets as long."""
+HEAD_S: Final = 10.0
+"""A head is a packet or a few: who sends it by the byte wants to hold a connection that costs us more than them."""
+
+REST_S: Final = 60.0
+"""For what a refused request still has to send. It is as long as a body may take (settings: body_timeout_s)."""
 
 SEND_S: Final = 60.0
 """nginx's send_timeout: between two times that the caller takes something, not for the whole answer."""
@@ -41,6 +44,7 @@ class Protocol(HttpToolsProtocol):
     """One connection from a caller."""
 
     head_s = HEAD_S
+    rest_s = REST_S
     send_s = SEND_S
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -55,15 +59,21 @@ class Protocol(HttpToolsProtocol):
         self._refused = False
         self._plainly = b""
         """A head that asked for another protocol, written again without that."""
+        self._running: RequestResponseCycle | None = None
+        """The request that is being answered: others may have come behind it."""
         self._clock: asyncio.TimerHandle | None = None
         self._send_clock: asyncio.TimerHandle | None = None
         """Runs while more is to be sent than the caller takes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._start_clock()
+        self._start_clock(self.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._running is not None and self._running is not self.cycle:
+            # The parent tells the request that came last; the one that is being answered stands before it.
+            self._running.disconnected = True
+            self._running.message_event.set()
         self._stop_clock()
         self._stop_send_clock()
         super().connection_lost(exc)
@@ -109,7 +119,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._head_open = self._message_open = True
         self._framing_bytes = 0
-        self._start_clock()
+        self._start_clock(self.head_s)
         super().on_message_begin()
         self.scope["state"][LINE] = self
 
@@ -135,6 +145,10 @@ class Protocol(HttpToolsProtocol):
         lines = b"".join(b"%b: %b\r\n" % header for header in kept)
         return b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, lines)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         self._framing_bytes = 0
         super().on_body(body)
@@ -145,12 +159,12 @@ class Protocol(HttpToolsProtocol):
             return
         super().on_message_complete()
         if self.cycle.response_complete:
-            self._start_clock()
+            self._start_clock(self.rest_s)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._message_open:
-            self._start_clock()
+            self._start_clock(self.rest_s)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not a request, and close: where the next one would begin, nobody knows."""
@@ -171,9 +185,9 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, reason, lines, body))
         self.loop.call_later(LINGER_S, self.transport.close)
 
-    def _start_clock(self) -> None:
+    def _start_clock(self, wait_s: float) -> None:
         self._stop_clock()
-        self._clock = self.loop.call_later(self.head_s, self._late)
+        self._clock = self.loop.call_later(wait_s, self._late)
 
     def _stop_clock(self) -> None:
         if self._clock is not None:
