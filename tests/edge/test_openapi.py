@@ -54,3 +54,12 @@ def test_a_path_that_names_something_declares_the_name() -> None:
         for operation in methods.values():
             named = [p["name"] for p in operation.get("parameters", []) if p["in"] == "path"]
             assert named == (["name"] if "{name}" in path else [])
+
+
+def test_what_a_query_may_leave_out_is_text_without_a_null() -> None:
+    query = document(VERBS)["paths"][f"{ROOT}/usage"]["get"]["parameters"]
+    schemas = {parameter["name"]: parameter["schema"] for parameter in query}
+
+    assert schemas["since"] == {"type": "string", "format": "date-time"}
+    assert schemas["before"]["maxLength"] == 64 and "anyOf" not in schemas["before"]
+    assert schemas["limit"]["type"] == "integer"

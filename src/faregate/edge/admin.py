@@ -29,6 +29,7 @@ from faregate.core.errors import (
 )
 from faregate.edge.desk import Asked, Desk
 from faregate.edge.errors import render
+from faregate.edge.forms import Limit
 from faregate.edge.openapi import ROOT, document
 from faregate.edge.verbs import VERBS, Verb
 from faregate.settings import Secret
@@ -111,12 +112,22 @@ async def _form(verb: Verb, request: Request) -> msgspec.Struct | None:
         return None
     try:
         if verb.method == "GET":
-            return msgspec.convert(dict(request.query_params), type=verb.form, strict=False)
+            return msgspec.convert(_query(verb.form, request), type=verb.form)
         return msgspec.json.decode(await _body(request) or b"{}", type=verb.form)
     except msgspec.ValidationError as error:
         raise InvalidRequest(_explained(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The body is not JSON: {error}", code="invalid_body") from None
+
+
+def _query(form: type[msgspec.Struct], request: Request) -> dict[str, str | int]:
+    """A query is text: what the form counts is read as a number, and nothing else is read as what it might be. Left to
+    itself, msgspec takes `since=5` for five seconds after 1970, and `wallet=null` for no wallet in particular."""
+    counts = {field.name for field in msgspec.structs.fields(form) if field.type == Limit}
+    return {
+        name: int(text) if name in counts and re.fullmatch("[0-9]{1,6}", text) else text
+        for name, text in request.query_params.items()
+    }
 
 
 async def _body(request: Request) -> bytes:

@@ -81,6 +81,15 @@ def _content(description: str, schema: dict[str, Any], *, described: bool = True
 
 def _query(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": declared}
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": _given(declared)}
         for name, declared in schema["properties"].items()
     ]
+
+
+def _given(schema: dict[str, Any]) -> dict[str, Any]:
+    """A field of a query as it is when it is there: text has no null, what is not asked for is left out."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if not kinds:
+        return schema
+    rest = {name: value for name, value in schema.items() if name not in ("anyOf", "default")}
+    return {**rest, **kinds[0]} if len(kinds) == 1 else {**rest, "anyOf": kinds}
