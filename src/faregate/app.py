@@ -32,7 +32,6 @@ from faregate.core import routing
 from faregate.core.catalog import Catalog
 from faregate.core.estimate import Estimator
 from faregate.core.ids import CHANCE_BITS, ulid
-from faregate.core.limits import Limits
 from faregate.core.money import show_credits
 from faregate.core.routing import Routes
 from faregate.edge.admin import admin_app
@@ -256,7 +255,7 @@ def _gateway(
             list(upstreams), {_id(catalog, route.model) or route.model: route.upstreams for route in settings.routes}
         ),
         retry=routing.Retry(attempts_max=settings.retry.attempts_max, budget_ms=int(settings.retry.budget_s * 1_000)),
-        limits=Limits(),
+        abandon_budget=settings.limits.abandon_nanos,
         estimator=Estimator(),
         now_ms=wall_clock,
         chance=random.random,

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from faregate.core.limits import Bucket
 from faregate.core.money import Nanos
 from faregate.wire.usage import NOTHING, Usage
 
@@ -86,6 +87,13 @@ class Reserve(msgspec.Struct, frozen=True, kw_only=True):
     """The fewest output tokens it may be clamped to; equal to max_tokens where clamping is refused."""
     estimated: Nanos
     """The best guess of the charge; booked as the loss if we die with the call open."""
+    input_tokens: int = 0
+    """What it will probably use: taken from the key's rates, and corrected when it ends."""
+    output_tokens: int = 0
+    input_tokens_max: int = 0
+    """The most that it can come to. What upstream counts beyond it is no reason to keep its key waiting for days."""
+    abandon_budget: Nanos | None = None
+    """How much a key's callers may leave unpaid by hanging up, in an hour; None for any amount."""
     at_ms: int
 
 
@@ -99,6 +107,8 @@ class Reserved(msgspec.Struct, frozen=True, kw_only=True):
     """The wallet's, with this hold taken."""
     quota_available: Nanos | None
     """The key's own remaining quota with this hold taken, where it has one."""
+    rates: tuple[Bucket, ...] = ()
+    """The key's rates with this call taken, where it has any."""
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +127,9 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
     loss_amount: Nanos = Nanos(0)
     upstream: str | None = None
     attempts: int = 0
+    unused_input_tokens: int = 0
+    """Taken from the key's rates and not used; below 0 when more was used."""
+    unused_output_tokens: int = 0
     at_ms: int
 
 
@@ -133,6 +146,9 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     loss_amount: Nanos = Nanos(0)
     upstream: str | None = None
     attempts: int = 0
+    unused_input_tokens: int = 0
+    """Taken from the key's rates and not used; below 0 when more was used."""
+    unused_output_tokens: int = 0
     at_ms: int
 
 
@@ -182,6 +198,14 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def available(self) -> Nanos:
         return Nanos(self.posted - self.held)
+
+
+def unused(command: Reserve, usage: Usage) -> tuple[int, int]:
+    """What of the tokens that a call took from its key's rates it did not use: of input, and of output."""
+    return (
+        command.input_tokens - min(usage.input_total, command.input_tokens_max),
+        command.output_tokens - min(usage.output, command.max_tokens),
+    )
 
 
 def affordable(command: Reserve, available: int) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from faregate.core import limits
 from faregate.core.access import Key
 from faregate.core.admission import Admitted, admit
 from faregate.core.catalog import Model
@@ -68,6 +69,10 @@ class Fare(msgspec.Struct, frozen=True, kw_only=True):
             max_tokens=quoted.max_tokens,
             min_tokens=quoted.min_tokens if clamps(caller) else quoted.max_tokens,
             estimated=quoted.estimated,
+            input_tokens=quoted.guess.input_tokens,
+            output_tokens=quoted.guess.usage.output,
+            input_tokens_max=quoted.input_tokens_max,
+            abandon_budget=gate.abandon_budget,
             at_ms=gate.now_ms(),
         )
 
@@ -111,7 +116,7 @@ class Fare(msgspec.Struct, frozen=True, kw_only=True):
             headers.append((b"x-faregate-upstream", upstream.name.encode()))
         if self.admitted.dropped:
             headers.append((b"x-dropped-parameters", ", ".join(self.admitted.dropped).encode()))
-        return headers + gate.limits.headers(self.key, gate.now_ms())
+        return headers + limits.headers(held.rates, gate.now_ms())
 
     def learn(self, gate: Gateway, reading: Reading, *, finished: bool) -> None:
         """Let the estimator have what upstream said; what we only counted teaches nothing."""

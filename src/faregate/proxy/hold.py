@@ -5,7 +5,7 @@ counts; the other then does nothing. The ledger carries out what it was once tol
 import asyncio
 from collections.abc import Iterable
 
-from faregate.core.ledger import Basis, Loss, Outcome, Release, Reserve, Reserved, Settle, split
+from faregate.core.ledger import Basis, Loss, Outcome, Release, Reserve, Reserved, Settle, split, unused
 from faregate.core.meter import Reading
 from faregate.core.money import ZERO, Nanos
 from faregate.core.pricing import PriceVersion
@@ -27,6 +27,8 @@ class Hold:
         self.max_tokens = reserved.max_tokens
         self.available = reserved.available
         self.quota_available = reserved.quota_available
+        self.rates = reserved.rates
+        """The key's rates as they stood with this call taken."""
         self.outcome: Outcome | None = None
         """How the charge was ended; None while it is open."""
         self.reading = UNUSED
@@ -46,6 +48,7 @@ class Hold:
         """
         charged, shortfall = split(self._price.cost(reading.usage), self.held)
         wasted = self._cost(lost)
+        unused_input, unused_output = self._unused(reading.usage)
         await self._surely(
             Settle(
                 charge_id=self.charge_id,
@@ -60,6 +63,8 @@ class Hold:
                 loss_amount=wasted,
                 upstream=upstream,
                 attempts=attempts,
+                unused_input_tokens=unused_input,
+                unused_output_tokens=unused_output,
                 at_ms=self._gate.now_ms(),
             )
         )
@@ -87,6 +92,7 @@ class Hold:
     ) -> None:
         """Bill nothing. What upstream made of it all the same is the operator's, under the name of `loss`."""
         amount = Nanos(loss_amount + self._price.cost(reading.usage) + self._cost(lost))
+        unused_input, unused_output = self._unused(reading.usage)
         await self._gate.ledger.release(
             Release(
                 charge_id=self.charge_id,
@@ -99,10 +105,16 @@ class Hold:
                 loss_amount=amount,
                 upstream=upstream,
                 attempts=attempts,
+                unused_input_tokens=unused_input,
+                unused_output_tokens=unused_output,
                 at_ms=self._gate.now_ms(),
             )
         )
         self.outcome, self.reading = outcome, reading
+
+    def _unused(self, usage: Usage) -> tuple[int, int]:
+        # Most keys have no rates, and what nothing was taken from takes nothing back.
+        return unused(self._command, usage) if self.rates else (0, 0)
 
     def _cost(self, usages: Iterable[Usage]) -> Nanos:
         return Nanos(sum(self._price.cost(usage) for usage in usages))
@@ -120,6 +132,8 @@ async def take(gate: Gateway, command: Reserve, price: PriceVersion) -> Hold:
                 wallet_id=command.wallet_id,
                 key_id=command.key_id,
                 outcome=Outcome.SHUTDOWN,
+                unused_input_tokens=command.input_tokens,
+                unused_output_tokens=command.output_tokens,
                 at_ms=gate.now_ms(),
             )
         )

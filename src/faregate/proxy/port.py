@@ -8,7 +8,7 @@ import msgspec
 from faregate.core.catalog import Catalog
 from faregate.core.errors import GatewayError
 from faregate.core.estimate import Estimator
-from faregate.core.limits import Limits
+from faregate.core.money import Nanos
 from faregate.core.routing import Retry, Routes
 from faregate.proxy.record import CallRecord
 from faregate.store.port import Keys, Ledger, Prices, Records
@@ -77,7 +77,8 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: Mapping[str, Upstream]
     routes: Routes
     retry: Retry
-    limits: Limits
+    abandon_budget: Nanos | None
+    """What a key's callers may leave unpaid in an hour by hanging up; None for any amount."""
     estimator: Estimator
     now_ms: Callable[[], int]
     """Unix milliseconds."""

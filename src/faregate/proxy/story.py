@@ -1,6 +1,6 @@
 """The story of a call: tap in, ride, tap out. `serve` is the life of one request to /v1/messages, top to bottom.
 
-    authenticate -> decode -> find the model -> admit and quote -> rates -> hold -> send -> relay and meter -> settle
+    authenticate -> decode -> find the model -> admit and quote -> rates and hold -> send -> relay and meter -> settle
 
 What is refused is refused before the hold. After it the only way out is through `settle` or `release`, and both are
 carried out by the ledger once they are called, whatever then becomes of this task. Streamed and plain answers take one
@@ -21,7 +21,6 @@ from faregate.proxy.port import Caller, Gateway
 from faregate.proxy.relay import relay
 from faregate.proxy.ride import CLIENT_CLOSED, Ride
 from faregate.proxy.verdict import CallerGone, of_stream
-from faregate.wire.usage import NOTHING
 
 
 async def serve(gate: Gateway, caller: Caller) -> None:
@@ -58,23 +57,8 @@ async def _serve(gate: Gateway, caller: Caller, ride: Ride) -> None:
     await within_credit_limit(gate, fare, caller)
     command = fare.reservation(gate, caller)
 
-    ticket = gate.limits.take(
-        key,
-        input_tokens=fare.quote.guess.input_tokens,
-        output_tokens=fare.quote.guess.usage.output,
-        now_ms=gate.now_ms(),
-    )
-    try:
-        ride.hold = await take(gate, command, fare.quote.price)
-        await _ride(gate, caller, ride, ride.hold, fare)
-    finally:
-        if ticket is not None:
-            used = ride.hold.reading.usage if ride.hold is not None else NOTHING
-            # What upstream counts beyond what the call can come to is no reason to keep its key waiting for days.
-            ticket.close(
-                input_tokens=min(used.input_total, fare.quote.input_tokens_max),
-                output_tokens=min(used.output, fare.quote.max_tokens),
-            )
+    ride.hold = await take(gate, command, fare.quote.price)
+    await _ride(gate, caller, ride, ride.hold, fare)
 
 
 async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Fare) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from faregate.settings.layers import Layers
 from faregate.settings.places import Key, did_you_mean
-from faregate.settings.shape import File, UpstreamEntry
+from faregate.settings.shape import UNLIMITED, File, UpstreamEntry
 
 _ONLY: Final = {
     "base_url": ("anthropic",),
@@ -36,6 +36,10 @@ def _problems(file: File, layers: Layers, environ: Mapping[str, str], *, serving
     beside = layers.file.parent if layers.file is not None else Path()
     yield from _server_problems(file)
     yield from _database_problems(file.database.url)
+    try:
+        _ = file.limits.abandon_nanos
+    except ValueError as error:
+        yield ("limits", "abandon_budget"), f"{error}; or the word {UNLIMITED!r}"
     for index, entry in enumerate(file.upstreams):
         for name, sentence in _upstream_problems(entry, beside):
             yield ("upstreams", index, name), sentence

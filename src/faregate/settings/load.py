@@ -19,6 +19,7 @@ from faregate.settings.shape import (
     Database,
     File,
     Kind,
+    Limits,
     Log,
     Retry,
     Route,
@@ -75,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...]
     catalog: CatalogPaths
     retry: Retry
+    limits: Limits
     log: Log
 
     @property
@@ -141,6 +143,7 @@ def _resolved(shape: File, layers: Layers, environ: Mapping[str, str], home: Pat
         routes=shape.routes,
         catalog=CatalogPaths(files),
         retry=shape.retry,
+        limits=shape.limits,
         log=shape.log,
     )
 

@@ -9,6 +9,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from faregate.core.money import Nanos, parse_credits
+
+UNLIMITED = "unlimited"
+"""The word for a limit that is none."""
+
 Auth = Literal["x-api-key", "bearer"]
 Kind = Literal["anthropic", "local", "scripted"]
 
@@ -134,6 +139,31 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = 30.0
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every key is held to, beside its own limits."""
+
+    abandon_budget: Annotated[
+        str,
+        Meta(
+            description="Credits an hour that the callers of one key may cost the operator by hanging up before they "
+            "are billed; then the key is answered 429 until that hour is over. `0`: one such call is enough. "
+            "`unlimited`: never."
+        ),
+    ] = "1000000"
+
+    @property
+    def abandon_nanos(self) -> Nanos | None:
+        """The budget in nanodollars, None where there is none. Raises ValueError, with a sentence for the reader."""
+        if self.abandon_budget == UNLIMITED:
+            return None
+        budget = parse_credits(self.abandon_budget)
+        if budget < 0:
+            raise ValueError(
+                f"{self.abandon_budget!r} is below 0: 0 is the least, and {UNLIMITED!r} is no budget at all"
+            )
+        return budget
+
+
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The log, on standard error."""
 
@@ -156,4 +186,5 @@ class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     routes: tuple[Route, ...] = ()
     catalog: CatalogFiles = CatalogFiles()
     retry: Retry = Retry()
+    limits: Limits = Limits()
     log: Log = Log()

@@ -1,10 +1,10 @@
-"""Taking a hold: judge the key, the repeat, the wallet, then the key's limits; then write the charge and its holds.
+"""Taking a hold: judge key, repeat, rates, wallet, and the key's own caps; then write the charge and its holds.
 
 Everything is read and judged before the first write, in the same transaction, so a refusal has nothing to undo. What
 is written is checked once more by the database itself.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from faregate.core.access import NO_ACCESS, judge_active
 from faregate.core.errors import (
@@ -17,11 +17,16 @@ from faregate.core.errors import (
     Unsupported,
 )
 from faregate.core.ledger import Reserve, Reserved, State, affordable
+from faregate.core.limits import headers, judge_abandoned
 from faregate.core.money import Nanos, show_credits
-from faregate.store import limits, receipts
+from faregate.store import limits, rates, receipts
 from faregate.store.database import Connection
 from faregate.store.limits import QUOTA, Limit
+from faregate.store.rates import Rates
 from faregate.store.statements import READ_FUNDS, READ_REPEATED, TAKE_CHARGE, TAKE_HOLD
+
+_UNLIMITED: Final = [None] * 4
+"""The caps of most keys, and their rates."""
 
 
 def reserve(connection: Connection, command: Reserve, owner: tuple[str, int]) -> Reserved:
@@ -32,19 +37,24 @@ def reserve(connection: Connection, command: Reserve, owner: tuple[str, int]) ->
     row = connection.execute(READ_FUNDS, (command.wallet_id, command.key_id)).fetchone()
     if row is None:
         raise Unauthenticated(NO_ACCESS)
-    posted, held, floor, moves, revoked_at, expires_at, *caps = row
+    posted, held, floor, moves, revoked_at, expires_at, lost, since, *own = row
     judge_active(revoked_at_ms=revoked_at, expires_at_ms=expires_at, now_ms=command.at_ms)
     if command.idempotency_key is not None:
         _judge_repeat(connection, command)
+    if lost is not None and command.abandon_budget is not None:
+        judge_abandoned(command.abandon_budget, lost, since, command.at_ms)
 
     bounds: list[Limit] = []
-    if caps != [None, None, None, None]:
-        bounds = limits.read(connection, command.wallet_id, command.key_id, caps, command.at_ms)
+    pace = rates.NONE
+    if own[4:] != _UNLIMITED:
+        pace = rates.judged(connection, command, own[4:])
+    if own[:4] != _UNLIMITED:
+        bounds = limits.read(connection, command.wallet_id, command.key_id, own[:4], command.at_ms)
     spendable = posted - held - floor
     least = min([spendable, *(limit.available for limit in bounds)]) if bounds else spendable
     max_tokens = affordable(command, least)
     if max_tokens is None:
-        raise _refusal(command, spendable, bounds, least)
+        raise _refusal(command, spendable, bounds, least, pace)
 
     amount = Nanos(command.input_ceiling + max_tokens * command.output_price)
     wallet = Limit("wallet", command.wallet_id, spendable, moves, 0, True)
@@ -55,6 +65,7 @@ def reserve(connection: Connection, command: Reserve, owner: tuple[str, int]) ->
         max_tokens=max_tokens,
         available=Nanos(posted - held - amount),
         quota_available=None if quota is None else Nanos(quota),
+        rates=rates.take(connection, command, pace) if pace.buckets else (),
     )
 
 
@@ -107,7 +118,7 @@ def _judge_repeat(connection: Connection, command: Reserve) -> None:
     )
 
 
-def _refusal(command: Reserve, spendable: int, bounds: list[Limit], least: int) -> GatewayError:
+def _refusal(command: Reserve, spendable: int, bounds: list[Limit], least: int, pace: Rates) -> GatewayError:
     """The first that does not cover the call's least: the wallet, then the quota, then the windows."""
     details = _details(command, spendable, least)
     if affordable(command, spendable) is None:
@@ -127,6 +138,7 @@ def _refusal(command: Reserve, spendable: int, bounds: list[Limit], least: int) 
         details=details,
         retry_after_s=-(-(limit.ends_at_ms - command.at_ms) // 1_000),
         should_retry=False,
+        headers=headers(pace.buckets, command.at_ms),
     )
 
 

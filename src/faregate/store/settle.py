@@ -6,6 +6,7 @@ and sees at COMMIT that what was charged stands in the ledger.
 
 from faregate.core.errors import NotReady
 from faregate.core.ledger import REVENUE, Lose, Loss, Release, Settle, State
+from faregate.store import rates
 from faregate.store.database import Connection
 from faregate.store.statements import PAY_LIMITS, READ_LOSS, READ_STATE, RELEASE, SETTLE, TRANSFER
 from faregate.wire.usage import Usage
@@ -51,6 +52,7 @@ def settle(connection: Connection, command: Settle, *, limited: bool) -> None:
             (wallet_id, shortfall_idem, "shortfall", Loss.SHORTFALL.value, REVENUE, shortfall, charge_id, at_ms, None),
         )
     _lose(connection, command)
+    rates.give_back(connection, command)
 
 
 def release(connection: Connection, command: Release) -> bool:
@@ -71,6 +73,7 @@ def release(connection: Connection, command: Release) -> bool:
     if done.rowcount == 0:
         return False
     _lose(connection, command)
+    rates.give_back(connection, command)
     return True
 
 
@@ -107,3 +110,4 @@ def _lose(connection: Connection, command: Settle | Release | Lose) -> None:
             None,
         ),
     )
+    rates.abandon(connection, command)

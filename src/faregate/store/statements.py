@@ -7,8 +7,11 @@ relies on RETURNING, on ON CONFLICT or on a function that only one database has.
 from typing import Final
 
 READ_FUNDS: Final = """
-SELECT a.posted, a.held, a.floor, a.moves, k.revoked_at, k.expires_at, k.quota, k.spend_5h, k.spend_1d, k.spend_7d
+SELECT a.posted, a.held, a.floor, a.moves, k.revoked_at, k.expires_at, b.lost, b.since,
+  k.quota, k.spend_5h, k.spend_1d, k.spend_7d,
+  k.concurrency, k.requests_per_minute, k.input_tokens_per_minute, k.output_tokens_per_minute
 FROM key k JOIN account a ON a.wallet_id = k.wallet_id AND a.id = k.wallet_id
+LEFT JOIN abandoned b ON b.wallet_id = k.wallet_id AND b.key_id = k.id
 WHERE k.wallet_id = ? AND k.id = ?
 """
 
@@ -68,6 +71,24 @@ INSERT INTO transfer(wallet_id, idem, kind, debit_id, credit_id, amount, charge_
 SELECT wallet_id, 'limit:' || charge_id || ':' || account_id, 'limit', account_id, 'limits', ?, charge_id, ?
 FROM hold WHERE wallet_id = ? AND charge_id = ? AND account_id <> wallet_id
 """
+
+COUNT_OPEN: Final = "SELECT COUNT(*) FROM charge WHERE wallet_id = ? AND key_id = ? AND settled_at IS NULL"
+
+READ_RATES: Final = "SELECT name, level, seen_at FROM rate WHERE wallet_id = ? AND key_id = ?"
+
+FIRST_RATE: Final = "INSERT INTO rate(level, seen_at, wallet_id, key_id, name) VALUES (?, ?, ?, ?, ?)"
+
+TAKE_RATE: Final = """
+UPDATE rate SET level = ?, seen_at = ? WHERE wallet_id = ? AND key_id = ? AND name = ? AND level = ? AND seen_at = ?
+"""
+
+GIVE_BACK: Final = "UPDATE rate SET level = level + ? WHERE wallet_id = ? AND key_id = ? AND name = ?"
+
+READ_ABANDONED: Final = "SELECT lost, since FROM abandoned WHERE wallet_id = ? AND key_id = ?"
+
+FIRST_ABANDONED: Final = "INSERT INTO abandoned(lost, since, wallet_id, key_id) VALUES (?, ?, ?, ?)"
+
+MORE_ABANDONED: Final = "UPDATE abandoned SET lost = ?, since = ? WHERE wallet_id = ? AND key_id = ?"
 
 READ_OPEN: Final = """
 SELECT wallet_id, id, key_id, estimated FROM charge
