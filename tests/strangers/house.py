@@ -11,6 +11,7 @@ over real sockets. What strangers may never do is written once, in `House.undist
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import httpx2
+import psutil  # type: ignore[import-untyped]  # it has none, and one figure is read of it
 
 from faregate import app
 from faregate.edge.admin import admin_app
@@ -143,6 +145,11 @@ def clean(answer: httpx2.Response, *, statuses: range = range(400, 500)) -> dict
     assert body["error"]["type"] and body["error"]["message"] and body["error"]["details"]["error_code"]
     error: dict[str, Any] = body["error"]
     return error
+
+
+def resident() -> int:
+    """Bytes of memory that this process, gateway and all, has now."""
+    return int(psutil.Process(os.getpid()).memory_info().rss)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """The admin API keeps to its own document, whatever is asked of it, and never answers with a fault of ours.
 
 Method: schemathesis makes requests from the document, some that fit it and some that break it, seeded, against a
-running admin door with wallets, keys, prices and calls behind it; then by hand what no generator thinks of. "Fits the document"
-says nothing of whether a wallet of that name is there, so what is refused for that reason is no failure.
+running admin door with wallets, keys, prices and calls behind it; then by hand what no generator thinks of. "Fits the
+document" says nothing of whether a wallet of that name is there, so what is refused for that reason is no failure.
 """
 
 from typing import Any, Final
