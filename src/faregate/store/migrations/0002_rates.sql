@@ -22,5 +22,6 @@ CREATE TABLE abandoned(
   FOREIGN KEY(wallet_id, key_id) REFERENCES key(wallet_id, id)
 ) STRICT, WITHOUT ROWID;
 
--- A key's concurrency is the number of these, so it cannot leak.
-CREATE INDEX charge_open_by_key ON charge(wallet_id, key_id) WHERE settled_at IS NULL;
+-- A key's concurrency is the number of these, so it cannot leak. Without settled_at SQLite would not count in it alone,
+-- and would rather walk all charges of the wallet.
+CREATE INDEX charge_open_by_key ON charge(wallet_id, key_id, settled_at) WHERE settled_at IS NULL;
