@@ -2,7 +2,8 @@
 
 The rule: an inconsistent catalog is refused whole, and all that is wrong with it is said at once: CatalogError carries
 one Problem (file, model, key, sentence) for each fault. The shipped file comes first; an operator's files may add
-models, and to a shipped model aliases, parameters and later prices, but they change nothing that it says of its limits.
+models, and to a shipped model aliases, parameters and later prices, and say of it whether its upstream runs to
+completion; they change nothing that it says of its limits.
 
     load(text, source="models.toml", more=[("operator.toml", text)])  ->  Catalog
 """
@@ -19,7 +20,7 @@ from faregate.core.pricing import PriceVersion
 
 __all__ = ["Catalog", "CatalogError", "Model", "Problem", "load"]
 
-EXTENDABLE: Final = ("aliases", "parameters", "prices")
+EXTENDABLE: Final = ("aliases", "parameters", "prices", "runs_to_completion")
 """What an operator's file may say of a model that an earlier file describes."""
 
 
@@ -130,6 +131,11 @@ def _extend(
             origins.update({(name, f"aliases.{alias}"): file for alias in aliases})
         else:
             report.add(file, name, "aliases", "should be an array of strings")
+    if "runs_to_completion" in more:  # What an upstream bills of a call that was cut is for its operator to know.
+        if type(more["runs_to_completion"]) is bool:
+            draft["runs_to_completion"] = more["runs_to_completion"]
+        else:
+            report.add(file, name, "runs_to_completion", "should be true or false")
     rules = _table(more.get("parameters", {}), file, name, "parameters", report)
     merged = dict(draft.get("parameters", {}))
     for parameter, rule in rules.items():

@@ -50,6 +50,7 @@ _OPTIONAL: Final[Mapping[str, Any]] = {
     "deprecated_at": str,
     "retires_at": str,
     "aliases": tuple[str, ...],
+    "runs_to_completion": bool,
     "prose": Prose,
 }
 _TIMES: Final = ("created_at", "deprecated_at", "retires_at")

@@ -93,6 +93,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """The most that one document can be: pages allowed × the most tokens of a page."""
     overhead: Overhead
     capabilities: Capabilities
+    runs_to_completion: bool = False
+    """Whether upstream generates and bills to the end when it is hung up on: then a caller's hang-up does not cancel
+    it, and the rest is read, to learn what it cost."""
     parameters: dict[str, Rule]
     """Every parameter of the Messages API, by name; nested ones as `thinking.type`."""
     judged: dict[str, Rule]

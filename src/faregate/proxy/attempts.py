@@ -20,12 +20,13 @@ from faregate.core.errors import SLEEP_S_MAX, GatewayError, NotReady, Refused
 from faregate.core.meter import Meter, Progress
 from faregate.core.routing import may_retry, wait_ms
 from faregate.core.stream import Stream
+from faregate.proxy.drain import Kept
 from faregate.proxy.fare import Fare
 from faregate.proxy.hold import Hold
 from faregate.proxy.port import Gateway
 from faregate.proxy.record import Attempt
 from faregate.proxy.verdict import CallerGone, Failed, broken, of_answer, of_event, of_fault
-from faregate.upstreams.port import Answer, Fault, FaultKind, Upstream
+from faregate.upstreams.port import Answer, Fault, Upstream
 from faregate.wire.answer import read_plain
 from faregate.wire.usage import NOTHING, Usage
 
@@ -51,15 +52,19 @@ class Attempts:
 
     def __init__(self, gate: Gateway, fare: Fare, held: Hold) -> None:
         self._gate = gate
-        self._ask = fare.ask(held.max_tokens)
+        self._ask = msgspec.structs.replace(fare.ask(held.max_tokens), on_wire=self._on_wire)
+        self._runs_on = fare.admitted.model.runs_to_completion
         self._message_id = held.charge_id
         self._asked_model = fare.asked_model
         self._new_meter = fare.meter
         self._waiting: asyncio.Task[Any] | None = None
+        self._reply: Reply | None = None
         self._gone = False
         self.made: list[Attempt] = []
         self.sent = False
-        """Whether any attempt may have reached an upstream."""
+        """Whether an upstream has been asked and has not refused: it may bill for that."""
+        self.kept: asyncio.Task[Reply] | None = None
+        """Where upstream bills on regardless: the attempt, which goes on when its caller leaves."""
         self.lost: list[Usage] = []
         """What attempts used that nobody got."""
 
@@ -68,6 +73,16 @@ class Attempts:
         self._gone = True
         if self._waiting is not None:
             self._waiting.cancel()
+
+    def stop(self) -> None:
+        """Stop what is under way at the upstream, whatever that is. Safe to repeat."""
+        kept = self.kept
+        if self._reply is not None:
+            self._reply.answer.cancel()
+        if kept is not None and not kept.done():
+            kept.cancel()
+        elif kept is not None and not kept.cancelled() and kept.exception() is None:
+            kept.result().answer.cancel()
 
     async def reach(self) -> Reply:
         """Try until there is a reply or the envelope gives up. Raises GatewayError or CallerGone."""
@@ -93,8 +108,9 @@ class Attempts:
         for number in itertools.count(1):
             upstream = self._gate.upstreams[names[(number - 1) % len(names)]]
             try:
-                reply = await self._attempt(upstream)
+                reply = self._reply = await (self._keep if self._runs_on else self._attempt)(upstream)
             except Failed as failed:
+                self.sent, self.kept = False, None
                 now = loop.time()
                 if failed.asked_ms is not None:
                     welcome_at[upstream.name] = now + failed.asked_ms / 1_000
@@ -134,13 +150,25 @@ class Attempts:
             should_retry=retry_after_ms <= SLEEP_S_MAX * 1_000,
         )
 
+    def _on_wire(self) -> None:
+        self.sent = True
+
+    async def _keep(self, upstream: Upstream) -> Reply:
+        """An attempt that goes on when its caller leaves, unless nothing has been sent by then."""
+        attempt = self.kept = asyncio.create_task(self._attempt(upstream))
+        try:
+            reply = await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            if not (self._gone and self.sent):
+                attempt.cancel()
+                self.kept = None
+            raise
+        return msgspec.structs.replace(reply, answer=Kept(reply.answer))
+
     async def _attempt(self, upstream: Upstream) -> Reply:
-        sent_before, self.sent = self.sent, True
         try:
             answer = await upstream.send(self._ask)
         except Fault as fault:
-            if fault.kind is FaultKind.CONNECT:
-                self.sent = sent_before
             raise of_fault(fault) from fault
         try:
             if answer.status != 200:

@@ -5,7 +5,7 @@ counts; the other then does nothing. The ledger carries out what it was once tol
 import asyncio
 from collections.abc import Iterable
 
-from faregate.core.ledger import Basis, Loss, Outcome, Release, Reserve, Reserved, Settle, split, unused
+from faregate.core.ledger import Basis, Lose, Loss, Outcome, Release, Reserve, Reserved, Settle, split, unused
 from faregate.core.meter import Reading
 from faregate.core.money import ZERO, Nanos
 from faregate.core.pricing import PriceVersion
@@ -23,6 +23,7 @@ class Hold:
         self._command = command
         self._price = price
         self.charge_id = command.charge_id
+        self.request_id = command.request_id
         self.held = reserved.held
         self.max_tokens = reserved.max_tokens
         self.available = reserved.available
@@ -33,6 +34,7 @@ class Hold:
         """How the charge was ended; None while it is open."""
         self.reading = UNUSED
         self.charged = ZERO
+        self.shortfall = ZERO
 
     def streaming(self) -> None:
         """The first event goes to the caller now."""
@@ -68,7 +70,7 @@ class Hold:
                 at_ms=self._gate.now_ms(),
             )
         )
-        self.outcome, self.reading, self.charged = outcome, reading, charged
+        self.outcome, self.reading, self.charged, self.shortfall = outcome, reading, charged, shortfall
 
     async def _surely(self, command: Settle) -> None:
         while True:
@@ -115,6 +117,25 @@ class Hold:
     def _unused(self, usage: Usage) -> tuple[int, int]:
         # Most keys have no rates, and what nothing was taken from takes nothing back.
         return unused(self._command, usage) if self.rates else (0, 0)
+
+    async def lose(self, cost: Nanos, lost: Iterable[Usage] = ()) -> None:
+        """Book what a call that its caller has left came to cost after all, beyond what its end has booked."""
+        amount = Nanos(cost + self._cost(lost) - self.charged - self.shortfall)
+        if amount > 0:
+            await self._gate.ledger.lose(
+                Lose(
+                    charge_id=self.charge_id,
+                    wallet_id=self._command.wallet_id,
+                    key_id=self._command.key_id,
+                    loss=Loss.ABANDON,
+                    loss_amount=amount,
+                    at_ms=self._gate.now_ms(),
+                )
+            )
+
+    def cost(self, usage: Usage) -> Nanos:
+        """What a usage costs at this hold's price."""
+        return self._price.cost(usage)
 
     def _cost(self, usages: Iterable[Usage]) -> Nanos:
         return Nanos(sum(self._price.cost(usage) for usage in usages))

@@ -10,6 +10,7 @@ from faregate.core.errors import GatewayError
 from faregate.core.estimate import Estimator
 from faregate.core.money import Nanos
 from faregate.core.routing import Retry, Routes
+from faregate.proxy.drain import Drains
 from faregate.proxy.record import CallRecord
 from faregate.store.port import Keys, Ledger, Prices, Records
 from faregate.upstreams.port import Upstream
@@ -87,3 +88,5 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     new_id: Callable[[str], str]
     """A fresh id with this prefix."""
     observer: Observer
+    drains: Drains = msgspec.field(default_factory=Drains)
+    """What is read on after its caller has left."""

@@ -14,11 +14,12 @@ from faregate.core.ledger import Loss, Outcome
 from faregate.core.meter import Progress
 from faregate.core.money import ZERO
 from faregate.proxy import entry
-from faregate.proxy.attempts import Attempts
+from faregate.proxy.attempts import Attempts, Reply
 from faregate.proxy.fare import Fare, appraise, charged_header, within_credit_limit
 from faregate.proxy.hold import UNUSED, Hold, take
 from faregate.proxy.port import Caller, Gateway
 from faregate.proxy.relay import relay
+from faregate.proxy.rest import Rest, rest_of
 from faregate.proxy.ride import CLIENT_CLOSED, Ride
 from faregate.proxy.verdict import CallerGone, of_stream
 
@@ -67,7 +68,7 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
     ride.estimated = fare.quote.fit(held.max_tokens)[1]
     attempts = ride.attempts = Attempts(gate, fare, held)
     caller.on_gone(attempts.cancel)
-    outcome, loss, reply = Outcome.SHUTDOWN, Loss.ERROR, None
+    outcome, loss, reply, rest = Outcome.SHUTDOWN, Loss.ERROR, None, None
     try:
         began = time()
         reply = await attempts.reach()
@@ -84,12 +85,13 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
                 raise of_stream(reply.stream.fault, reply.upstream.redact)
 
         finished = reply.meter.progress is Progress.COMPLETE
+        rest = None if finished else rest_of(gate, fare, held, attempts)
         await held.settle(
             Outcome.OK if finished else Outcome.CLIENT_GONE,
             reply.meter.close(),
             upstream=reply.upstream.name,
             attempts=len(attempts.made),
-            lost=attempts.lost,
+            lost=attempts.lost if rest is None else (),
         )
         fare.learn(gate, held.reading, finished=finished)
         if reply.stream is None:
@@ -98,7 +100,7 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
         elif finished:
             await caller.end(reply.stream.tail)
     except CallerGone:
-        outcome, loss = Outcome.CLIENT_GONE, Loss.ABANDON
+        outcome, loss, rest = Outcome.CLIENT_GONE, Loss.ABANDON, rest_of(gate, fare, held, attempts)
         raise
     except GatewayError as error:
         # What the ledger does not take is ours: an operator who reads "upstream_error" would look in the wrong place.
@@ -108,20 +110,41 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
         outcome = Outcome.GATEWAY_ERROR
         raise
     finally:
-        if reply is not None:
-            reply.answer.cancel()
+        if held.outcome is None and outcome is not Outcome.CLIENT_GONE:
+            rest = None
+        if rest is None:
+            attempts.stop()
         if held.outcome is None:
-            unseen = reply is None and attempts.sent and outcome is Outcome.CLIENT_GONE
-            try:
-                await held.release(
-                    outcome,
-                    loss=loss,
-                    loss_amount=fare.quote.input_estimated if unseen else ZERO,
-                    reading=reply.meter.close() if reply is not None else UNUSED,
-                    upstream=ride.upstream,
-                    attempts=len(attempts.made),
-                    lost=attempts.lost,
-                )
-            except NotReady as error:  # It is done as soon as the database can; the first error is the caller's.
-                what = f"the hold of {held.charge_id} could not be released yet"
-                gate.observer.trouble(caller.request_id, what, error)
+            await _release(gate, ride, held, fare, reply=reply, outcome=outcome, loss=loss, rest=rest)
+        if rest is not None:
+            gate.drains.begin(rest.read())
+
+
+async def _release(
+    gate: Gateway,
+    ride: Ride,
+    held: Hold,
+    fare: Fare,
+    *,
+    reply: Reply | None,
+    outcome: Outcome,
+    loss: Loss,
+    rest: Rest | None,
+) -> None:
+    """Bill nothing. What upstream may bill all the same is a loss, of a size that is known, or estimated, or yet to be
+    read."""
+    attempts = ride.attempts
+    assert attempts is not None
+    unseen = reply is None and attempts.sent and outcome is Outcome.CLIENT_GONE and rest is None
+    try:
+        await held.release(
+            outcome,
+            loss=loss,
+            loss_amount=fare.quote.input_estimated if unseen else ZERO,
+            reading=reply.meter.close() if reply is not None else UNUSED,
+            upstream=ride.upstream,
+            attempts=len(attempts.made),
+            lost=attempts.lost if rest is None else (),
+        )
+    except NotReady as error:  # It is done as soon as the database can; the first error is the caller's.
+        gate.observer.trouble(ride.caller.request_id, f"the hold of {held.charge_id} could not be released yet", error)

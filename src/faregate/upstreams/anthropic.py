@@ -117,7 +117,9 @@ class Anthropic:
     async def _post(self, path: str, ask: Ask, body: bytes, first_byte_s: float) -> Answer:
         head = self._heads.get((path, ask.version, ask.beta)) or self._head(path, ask.version, ask.beta)
         try:
-            answer = await self._transport.send(self._origin, head, body, first_byte_s=first_byte_s)
+            answer = await self._transport.send(
+                self._origin, head, body, first_byte_s=first_byte_s, on_wire=ask.on_wire
+            )
         except Fault as fault:
             if fault.kind is FaultKind.CONNECT:
                 self._failures += 1

@@ -87,6 +87,8 @@ class Local:
         toll = await self._toll(running, ask.wallet_id)
         first_line = salt(self._secret, ask.wallet_id)
         prompt = (await self._call(running, "/apply-template", chat(planned, first_line)))["prompt"]
+        if ask.on_wire is not None:
+            ask.on_wire()
         reply = await self._post(running, "/completion", completion(planned, prompt))
         try:
             return await self._accepted(reply, planned, toll, ask)

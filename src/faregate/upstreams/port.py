@@ -8,7 +8,7 @@ An answer is always in Anthropic's wire format, whatever the upstream speaks: th
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -51,6 +51,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """`anthropic-beta`, as it came."""
     wallet_id: str
     """For adapters whose upstream shares a cache between tenants."""
+    on_wire: Callable[[], None] | None = None
+    """Called when the request is about to be written: from here on it may cost, whether or not an answer comes."""
 
 
 class Answer(Protocol):
@@ -80,7 +82,7 @@ class Upstream(Protocol):
 
     async def send(self, ask: Ask) -> Answer:
         """Send it once and wait for the head of the answer (any status). Raises Fault, or errors.Unsupported or
-        errors.InvalidRequest for what this upstream cannot do.
+        errors.InvalidRequest for what this upstream cannot do. `ask.on_wire` is called just before it is written.
         """
 
     async def count_tokens(self, ask: Ask) -> int | None:

@@ -54,8 +54,18 @@ class Transport:
             TICK_S_MAX, max(TICK_S_MIN, min(waits.first_byte, waits.first_byte_plain, waits.idle, waits.total) / 4)
         )
 
-    async def send(self, origin: Origin, head: bytes, body: bytes, *, first_byte_s: float | None = None) -> Reply:
+    async def send(
+        self,
+        origin: Origin,
+        head: bytes,
+        body: bytes,
+        *,
+        first_byte_s: float | None = None,
+        on_wire: Callable[[], None] | None = None,
+    ) -> Reply:
         """POST a body and wait for the head of the answer. `head` is of `origin.request_head`. Raises Fault.
+
+        `on_wire` is called once there is a connection for it: before that nothing has left us.
 
         The one case of writing a request twice: it went out on a connection that had been used before, and the peer
         closed that connection at once (within `limits.race_s`) without a single byte of an answer. That is how a
@@ -66,6 +76,8 @@ class Transport:
         pool = self._pools.get(origin) or self._open(origin)
         request = b"".join((head, b"%d\r\n\r\n" % len(body), body))
         connection = pool.take_idle() or await pool.take()
+        if on_wire is not None:
+            on_wire()
         try:
             return await self._exchange(connection, request, first_byte_s)
         except _LostRaceError:
