@@ -4,16 +4,17 @@ Method: right books of every kind of movement; then, with the guards taken out b
 that no lie sets off would be no rule.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from faregate.core.errors import NotReady
 from faregate.core.ledger import Loss
 from faregate.core.money import Nanos
-from faregate.store import audit
+from faregate.store import audit, sqlite
+from faregate.store.port import Finding
 from faregate.store.store import Store
 from faregate.wire.usage import Usage
 from tests.store.books import KEY, WALLET, fund, message, opening, release, reserve, settle
@@ -62,8 +63,13 @@ def lie(path: Path, statement: str) -> None:
     connection.close()
 
 
+def audited(path: Path) -> list[Finding]:
+    with contextlib.closing(sqlite.reader(path)) as connection:
+        return audit.run(connection)
+
+
 async def test_right_books_are_clean_and_every_rule_says_what_it_means(books: Path) -> None:
-    findings = await audit.run(books)
+    findings = audited(books)
 
     assert [finding.rule for finding in findings] == [rule.name for rule in audit.RULES]
     assert all(finding.count == 0 and finding.examples == [] and finding.meaning for finding in findings)
@@ -73,7 +79,7 @@ async def test_right_books_are_clean_and_every_rule_says_what_it_means(books: Pa
 @pytest.mark.parametrize("rule", LIES)
 async def test_each_rule_finds_the_lie_it_is_for(books: Path, rule: str) -> None:
     lie(books, LIES[rule])
-    found = {finding.rule: finding for finding in await audit.run(books) if finding.count}
+    found = {finding.rule: finding for finding in audited(books) if finding.count}
 
     assert rule in found
     assert found[rule].examples
@@ -81,7 +87,7 @@ async def test_each_rule_finds_the_lie_it_is_for(books: Path, rule: str) -> None
 
 async def test_a_charge_that_paid_its_wallet_but_not_its_ledger_is_found_by_name(books: Path) -> None:
     lie(books, f"DELETE FROM transfer WHERE idem = 'settle:{FIRST}'")
-    found = {finding.rule: finding.examples for finding in await audit.run(books) if finding.count}
+    found = {finding.rule: finding.examples for finding in audited(books) if finding.count}
 
     assert found["settle"] == [FIRST]
     assert found["posted"] == [WALLET]
@@ -91,15 +97,10 @@ async def test_examples_are_few_and_the_count_is_whole(books: Path) -> None:
     for number in range(9):
         lie(books, f"INSERT INTO account(wallet_id, id, kind, name, floor, posted, created_at) "
                    f"VALUES ('w{number}', 'w{number}', 'wallet', 'w{number}', 0, 5, 0)")  # fmt: skip
-    found = {finding.rule: finding for finding in await audit.run(books)}
+    found = {finding.rule: finding for finding in audited(books)}
 
     assert found["posted"].count == 9
     assert len(found["posted"].examples) == audit.EXAMPLES_MAX
-
-
-async def test_a_file_that_is_gone_is_not_ready(tmp_path: Path) -> None:
-    with pytest.raises(NotReady):
-        await audit.run(tmp_path / "nothing.db")
 
 
 async def test_the_office_audits_while_charges_are_open(store: Store) -> None:

@@ -59,7 +59,7 @@ async def test_a_read_that_fails_is_not_ready(tmp_path: Path) -> None:
     sqlite.writer(tmp_path / "x.db").close()
     readers = Readers(tmp_path / "x.db")
     with pytest.raises(NotReady) as refused:
-        readers.point("SELECT * FROM nothing", ())
+        await readers.point("SELECT * FROM nothing", ())
     assert (refused.value.code, refused.value.retry_after_s) == ("database_unavailable", 1)
     with pytest.raises(NotReady):
         await readers.scan(lambda connection: connection.execute("SELECT * FROM nothing"))
@@ -70,10 +70,30 @@ async def test_readers_see_what_was_committed(tmp_path: Path) -> None:
     writer = sqlite.writer(tmp_path / "x.db")
     writer.execute("CREATE TABLE t(x)")
     readers = Readers(tmp_path / "x.db")
-    assert readers.point("SELECT x FROM t", ()) is None
+    assert await readers.point("SELECT x FROM t", ()) is None
     writer.execute("INSERT INTO t VALUES (7)")
 
-    assert readers.point("SELECT x FROM t WHERE x = ?", (7,)) == (7,)
+    assert await readers.point("SELECT x FROM t WHERE x = ?", (7,)) == (7,)
     assert await readers.scan(lambda connection: connection.execute("SELECT x FROM t").fetchall()) == [(7,)]
     readers.close()
     writer.close()
+
+
+async def test_a_snapshot_is_one_state_and_a_file_that_is_gone_is_not_ready(tmp_path: Path) -> None:
+    writer = sqlite.writer(tmp_path / "x.db")
+    writer.execute("CREATE TABLE t(x)")
+    readers = Readers(tmp_path / "x.db")
+
+    def look(connection: sqlite3.Connection) -> tuple[int, int]:
+        count = "SELECT COUNT(*) FROM t"
+        (before,) = connection.execute(count).fetchone()
+        writer.execute("INSERT INTO t VALUES (7)")
+        return before, connection.execute(count).fetchone()[0]
+
+    assert await readers.snapshot(look) == (0, 0)
+    assert await readers.point("SELECT COUNT(*) FROM t", ()) == (1,)
+    readers.close()
+    writer.close()
+    (tmp_path / "x.db").unlink()
+    with pytest.raises(NotReady):
+        await readers.snapshot(look)

@@ -4,16 +4,12 @@ It reads one snapshot and believes nothing that is kept: every balance is summed
 break its rule.
 """
 
-import asyncio
-import sqlite3
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from faregate.store.database import unavailable
+from faregate.store.database import Connection
 from faregate.store.port import Finding
-from faregate.store.sqlite import reader
 
 EXAMPLES_MAX: Final = 5
 
@@ -126,24 +122,12 @@ RULES: Final = (
 )
 
 
-async def run(path: Path) -> list[Finding]:
-    """Audit the books in the file at `path`. Raises NotReady."""
-    return await asyncio.to_thread(_run, path)
+def run(connection: Connection) -> list[Finding]:
+    """Audit the books as this connection sees them: one state of the database for all rules."""
+    return [_finding(connection, rule) for rule in RULES]
 
 
-def _run(path: Path) -> list[Finding]:
-    try:
-        connection = reader(path)
-        try:
-            connection.execute("BEGIN")  # one snapshot for all rules
-            return [_finding(connection, rule) for rule in RULES]
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise unavailable(error) from error
-
-
-def _finding(connection: sqlite3.Connection, rule: Rule) -> Finding:
+def _finding(connection: Connection, rule: Rule) -> Finding:
     count, examples = 0, []
     for (id_,) in connection.execute(rule.query):
         count += 1

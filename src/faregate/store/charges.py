@@ -1,24 +1,64 @@
-"""The ledger's hot path (port.Ledger): reserve, streaming, settle, release, each handed to the committer."""
+"""The ledger's hot path (port.Ledger): reserve, streaming, settle, release, each handed to the committer.
 
-from faregate.core.errors import NotReady
-from faregate.core.ledger import Lose, Release, Reserve, Reserved, Settle
+What was once told is carried out. A reserve whose end nobody knows is released; a release that the database does not
+take is left as a note; a settle goes to the spool, from where it is carried out when the database is back.
+"""
+
+import asyncio
+from typing import Final
+
+from faregate.core.errors import GatewayError, NotReady
+from faregate.core.ledger import Lose, Outcome, Release, Reserve, Reserved, Settle
 from faregate.store import reserve, settle
 from faregate.store.committer import Writer
-from faregate.store.database import Connection
+from faregate.store.database import Connection, unavailable
 from faregate.store.keys import Keys
+from faregate.store.lease import Lease
+from faregate.store.spool import Spool
 from faregate.store.statements import STREAMING
+
+AGAIN_S: Final = 1.0
+"""Between two tries to carry out what is in the spool."""
 
 
 class Charges:
     """Implements port.Ledger for one node in one of its incarnations."""
 
-    def __init__(self, writer: Writer, keys: Keys, *, node: str, incarnation: int) -> None:
+    def __init__(self, writer: Writer, keys: Keys, *, node: str, incarnation: int, spool: Spool | None = None) -> None:
         self._writer = writer
         self._keys = keys
         self._owner = (node, incarnation)
+        self._lease: Lease | None = None
+        self._spool = spool
+        self._spooled: list[Settle] = []
+        """In the spool, and not yet carried out."""
+        self._spooling = asyncio.Lock()
+        self._carrying_out: asyncio.Task[None] | None = None
+        self.too_late = 0
+        """Settles from the spool whose hold had been given back before: the operator's loss."""
+
+    def leased(self, lease: Lease) -> None:
+        """Take no more holds once this lease is lost."""
+        self._lease = lease
 
     async def reserve(self, command: Reserve) -> Reserved:
-        return await self._writer.submit(self._reserve, command, wallet_id=command.wallet_id)
+        if self._lease is not None and self._lease.lost:
+            raise unavailable(RuntimeError("another process has taken this node's name"))
+        taken = self._writer.submit(self._reserve, command, wallet_id=command.wallet_id)
+        try:
+            return await taken
+        except NotReady:
+            # It may have been taken all the same: a COMMIT that was not answered. Nobody will use it.
+            self._release_later(
+                Release(
+                    charge_id=command.charge_id,
+                    wallet_id=command.wallet_id,
+                    key_id=command.key_id,
+                    outcome=Outcome.GATEWAY_ERROR,
+                    at_ms=command.at_ms,
+                )
+            )
+            raise
 
     def streaming(self, charge_id: str, wallet_id: str, at_ms: int) -> None:
         # It tells who looks; no money hangs on it. So it goes with a commit that runs anyway, and not at all when
@@ -27,7 +67,12 @@ class Charges:
 
     async def settle(self, command: Settle) -> None:
         self._writer.forget(command.charge_id)
-        await self._writer.submit(self._settle, command, wallet_id=command.wallet_id, ends=True)
+        try:
+            await self._writer.submit(self._settle, command, wallet_id=command.wallet_id, ends=True)
+        except NotReady as error:
+            if self._spool is None:
+                raise
+            await self._keep(self._spool, command, error)
 
     async def release(self, command: Release) -> None:
         self._writer.forget(command.charge_id)
@@ -35,7 +80,7 @@ class Charges:
             await self._writer.submit(settle.release, command, wallet_id=command.wallet_id, ends=True)
         except NotReady:
             # Nobody will ask again, and money that is held for a call that has ended is lost to its owner until then.
-            self._writer.note(command.charge_id, settle.release, command, wallet_id=command.wallet_id)
+            self._release_later(command)
             raise
 
     async def lose(self, command: Lose) -> None:
@@ -45,6 +90,52 @@ class Charges:
             # Under another name than its charge, whose own end may be waiting there.
             self._writer.note(f"loss:{command.charge_id}", settle.lose, command, wallet_id=command.wallet_id)
             raise
+
+    async def recover(self) -> None:
+        """Carry out what the spool holds from an earlier life. Raises StoreRefused, or NotReady."""
+        if self._spool is not None:
+            self._spooled = await asyncio.to_thread(self._spool.read)
+            await self._carry_out(self._spool)
+
+    async def close(self) -> None:
+        """Try once more to carry out what is in the spool; the rest is the next start's."""
+        if self._carrying_out is not None:
+            self._carrying_out.cancel()
+            await asyncio.wait([self._carrying_out])
+
+    async def _keep(self, spool: Spool, command: Settle, refusal: NotReady) -> None:
+        async with self._spooling:
+            try:
+                await asyncio.shield(asyncio.to_thread(spool.append, command))
+            except OSError as error:
+                raise refusal from error
+            self._spooled.append(command)
+        if self._carrying_out is None or self._carrying_out.done():
+            self._carrying_out = asyncio.create_task(self._carry_out_later(spool))
+
+    async def _carry_out_later(self, spool: Spool) -> None:
+        while self._spooled:
+            await asyncio.sleep(AGAIN_S)
+            try:
+                await self._carry_out(spool)
+            except NotReady:
+                continue
+
+    async def _carry_out(self, spool: Spool) -> None:
+        async with self._spooling:
+            while self._spooled:
+                command = self._spooled[0]
+                try:
+                    await self._writer.submit(self._settle, command, wallet_id=command.wallet_id, ends=True)
+                except NotReady:
+                    raise
+                except GatewayError:
+                    self.too_late += 1
+                del self._spooled[0]
+            await asyncio.to_thread(spool.clear)
+
+    def _release_later(self, command: Release) -> None:
+        self._writer.note(command.charge_id, settle.release, command, wallet_id=command.wallet_id)
 
     def _reserve(self, connection: Connection, command: Reserve) -> Reserved:
         return reserve.reserve(connection, command, self._owner)

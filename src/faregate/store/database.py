@@ -4,10 +4,12 @@ A statement is written once, in the SQL that SQLite and PostgreSQL both speak, w
 what that leaves out). What differs between the two is in sqlite.py and postgres.py and nowhere else.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from faregate.core.errors import NotReady
+
+R = TypeVar("R")
 
 
 class StoreRefused(Exception):
@@ -31,6 +33,21 @@ class Connection(Protocol):
     """A connection, in a transaction that somebody else began and will end."""
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> Cursor: ...
+
+
+class Readers(Protocol):
+    """Reads beside the writer, of what is durable. Raises NotReady."""
+
+    async def point(self, statement: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """One row by its key."""
+
+    async def scan(self, read: Callable[[Connection], R]) -> R:
+        """Run `read`, for what may take long."""
+
+    async def snapshot(self, read: Callable[[Connection], R]) -> R:
+        """Run `read` on one state of the database, whatever is written meanwhile."""
+
+    def close(self) -> None: ...
 
 
 def unavailable(error: BaseException) -> NotReady:

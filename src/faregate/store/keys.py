@@ -1,12 +1,14 @@
 """Keys: kept by a keyed hash, found by it, and remembered in this process.
 
 Only HMAC-SHA256(pepper, the key written out) is stored, so neither the file nor a copy of it lets anyone in. A key
-that is not ours is never remembered, so guessing fills nothing. One process owns the file, and every change passes
-through here, so what is remembered is true; the reserve itself looks once more.
+that is not ours is never remembered, so guessing fills nothing. What is remembered is true: one process owns a file,
+and every change passes through here; replicas on one database are told of each change, and one that cannot be told
+remembers nothing. The reserve itself looks once more.
 """
 
 import hmac
 import json
+import secrets
 from collections import OrderedDict
 from typing import Any, Final
 
@@ -16,8 +18,7 @@ from faregate.core.access import Key
 from faregate.core.errors import Conflict, InvalidRequest, NotFound
 from faregate.store import limits
 from faregate.store.committer import Writer
-from faregate.store.database import Connection, StoreRefused
-from faregate.store.sqlite import Readers
+from faregate.store.database import Connection, Readers, StoreRefused
 
 CACHE_MAX: Final = 100_000
 PEPPER_BYTES: Final = 32
@@ -37,6 +38,8 @@ INSERT INTO key({_COLUMNS}, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 """  # noqa: S608 - constants
 _REVOKE: Final = "UPDATE key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
 
+_READ_PEPPER: Final = "SELECT value FROM meta WHERE name = 'pepper'"
+_WRITE_PEPPER: Final = "INSERT INTO meta(name, value) VALUES ('pepper', ?)"
 _READ_FINGERPRINT: Final = "SELECT value FROM meta WHERE name = 'pepper_fingerprint'"
 _WRITE_FINGERPRINT: Final = "INSERT INTO meta(name, value) VALUES ('pepper_fingerprint', ?)"
 
@@ -51,8 +54,11 @@ class Keys:
         """None where a database is open for reading only: there no caller is let in."""
         self._cache: OrderedDict[bytes, Key] = OrderedDict()
         self._limited: dict[str, bool] = {}
+        self._trusted = True
 
     def cached(self, key: str) -> Key | None:
+        if not self._trusted:
+            return None
         digest = self._digest(key)
         found = self._cache.get(digest)
         if found is not None:
@@ -61,10 +67,21 @@ class Keys:
 
     async def find(self, key: str) -> Key | None:
         digest = self._digest(key)
-        row = self._readers.point(_BY_DIGEST, (digest,))
+        row = await self._readers.point(_BY_DIGEST, (digest,))
         if row is None or not hmac.compare_digest(row[-1], digest):
             return None
         return self._remember(digest, _key(row))
+
+    def forget(self, key_id: str | None) -> None:
+        """Remember nothing of a key, or of any."""
+        gone = [digest for digest, key in self._cache.items() if key_id in (None, key.id)]
+        for digest in gone:
+            del self._cache[digest]
+
+    def trust(self, trusted: bool) -> None:  # noqa: FBT001 - a listener says one word
+        """Whether we would hear of a change: while we would not, every key is looked up."""
+        self._trusted = trusted
+        self.forget(None)
 
     def may_be_limited(self, key_id: str) -> bool:
         """False only for a key that is known to have no quota and no spend window. From any thread."""
@@ -84,7 +101,7 @@ class Keys:
 
     async def key(self, key_id: str) -> Key:
         """As Office.key_find."""
-        row = self._readers.point(_BY_ID, (key_id,))
+        row = await self._readers.point(_BY_ID, (key_id,))
         if row is None:
             raise _unknown(key_id)
         return _key(row)
@@ -109,6 +126,25 @@ class Keys:
             _, oldest = self._cache.popitem(last=False)
             self._limited.pop(oldest.id, None)
         return key
+
+
+def kept_pepper(connection: Connection, pepper: bytes | None) -> bytes:
+    """The pepper of a database that replicas share: the operator's own, or the one it keeps. Raises StoreRefused.
+
+    The keys' secrets are long and random, so a copy of the database lets nobody in, with the pepper or without.
+    """
+    row = connection.execute(_READ_PEPPER).fetchone()
+    if pepper is None and row is not None:
+        pepper = bytes.fromhex(row[0])
+    elif pepper is None:
+        if connection.execute(_READ_FINGERPRINT).fetchone() is not None:
+            raise StoreRefused(
+                "This database's keys are kept with a pepper of the operator's own: set FAREGATE_PEPPER to it."
+            )
+        pepper = secrets.token_bytes(PEPPER_BYTES)
+        connection.execute(_WRITE_PEPPER, (pepper.hex(),))
+    check_pepper(connection, pepper)
+    return pepper
 
 
 def check_pepper(connection: Connection, pepper: bytes) -> None:

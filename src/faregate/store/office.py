@@ -9,10 +9,10 @@ from faregate.core.money import Nanos
 from faregate.core.pricing import PriceVersion
 from faregate.store import audit, wallets
 from faregate.store.committer import Writer
+from faregate.store.database import Readers
 from faregate.store.keys import Keys
 from faregate.store.port import Finding, Transfer
 from faregate.store.prices import Prices
-from faregate.store.sqlite import Readers
 from faregate.store.wallets import Movement, Opening
 
 
@@ -72,8 +72,7 @@ class Office:
         return await self._readers.scan(wallets.operator_accounts)
 
     async def audit(self) -> list[Finding]:
-        # On a connection of its own: it may take a while, and lists must not wait for it.
-        return await audit.run(self._readers.path)
+        return await self._readers.snapshot(audit.run)
 
     async def _move(self, movement: Movement) -> Transfer:
         if not movement.reference:

@@ -26,7 +26,7 @@ class Prices:
 
     def __init__(self, writer: Writer, versions: list[PriceVersion]) -> None:
         self._writer = writer
-        self._keep(versions)
+        self.keep(versions)
 
     def price(self, model: str, now_ms: int) -> PriceVersion | None:
         return in_force(self._by_model.get(model, ()), now_ms)
@@ -36,10 +36,11 @@ class Prices:
 
     async def add(self, version: PriceVersion, *, now_ms: int) -> PriceVersion:
         """As Office.price_add."""
-        self._keep(await self._writer.submit(_add, (version, now_ms)))
+        self.keep(await self._writer.submit(_add, (version, now_ms)))
         return version
 
-    def _keep(self, versions: list[PriceVersion]) -> None:
+    def keep(self, versions: list[PriceVersion]) -> None:
+        """Have these at hand, and no others."""
         self._versions = versions
         self._by_model = {model: list(group) for model, group in groupby(versions, key=lambda version: version.model)}
 

@@ -9,8 +9,7 @@ from faregate.core.errors import NotReady
 from faregate.core.ledger import Receipt, Wallet
 from faregate.store import limits, receipts, wallets
 from faregate.store.committer import Writer
-from faregate.store.database import Connection
-from faregate.store.sqlite import Readers
+from faregate.store.database import Connection, Readers
 from faregate.store.statements import READ_RECEIPT, RECEIPT_COLUMNS
 
 PAGE_MAX: Final = 1_000
@@ -43,7 +42,7 @@ class Records:
         self._node = node
 
     async def receipt(self, wallet_id: str, charge_id: str) -> Receipt | None:
-        row = self._readers.point(READ_RECEIPT, (wallet_id, charge_id))
+        row = await self._readers.point(READ_RECEIPT, (wallet_id, charge_id))
         return None if row is None else receipts.receipt(row)
 
     async def usage(
@@ -68,7 +67,7 @@ class Records:
         return Page(found, found[-1].id if len(rows) > limit else None)
 
     async def wallet(self, wallet_id: str) -> Wallet | None:
-        row = self._readers.point(wallets.BY_ID, (wallet_id, wallet_id))
+        row = await self._readers.point(wallets.BY_ID, (wallet_id, wallet_id))
         return None if row is None else wallets.wallet(row)
 
     async def spent(self, key: Key, now_ms: int) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""The schema: numbered migrations, each applied once, in one transaction with the note that it was.
+"""The schema on SQLite: numbered migrations, each applied once, in one transaction with the note that it was.
 
-`migrations/NNNN_name.sql` are never edited once released; a change is a new number. The database keeps the number it
-is at in `meta`. One that is ahead of this program is refused: an older program must not write to it.
+`migrations/sqlite/NNNN_name.sql` are never edited once released; a change is a new number. The database keeps the
+number it is at in `meta`. One that is ahead of this program is refused: an older program must not write to it.
 """
 
 import re
@@ -21,9 +21,9 @@ _FIRST_VERSION = "INSERT INTO meta(name, value) VALUES ('schema_version', ?)"
 _NEXT_VERSION = "UPDATE meta SET value = ? WHERE name = 'schema_version'"
 
 
-def migrations() -> list[tuple[int, str]]:
-    """Number and text of each migration that this program carries, in order."""
-    folder = resources.files("faregate.store") / "migrations"
+def migrations(dialect: str = "sqlite") -> list[tuple[int, str]]:
+    """Number and text of each migration that this program carries for a database, in order."""
+    folder = resources.files("faregate.store") / "migrations" / dialect
     found = [(match, file) for file in folder.iterdir() if (match := _NAME.fullmatch(file.name))]
     return sorted((int(match[1]), file.read_text(encoding="utf-8")) for match, file in found)
 

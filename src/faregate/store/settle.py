@@ -4,7 +4,7 @@ The end is a compare-and-set on the state: whoever comes second changes nothing.
 and sees at COMMIT that what was charged stands in the ledger.
 """
 
-from faregate.core.errors import NotReady
+from faregate.core.errors import Internal, NotReady
 from faregate.core.ledger import REVENUE, Lose, Loss, Release, Settle, State
 from faregate.store import rates
 from faregate.store.database import Connection
@@ -36,9 +36,7 @@ def settle(connection: Connection, command: Settle, *, limited: bool) -> None:
         ),
     )
     if done.rowcount == 0:
-        assert connection.execute(READ_STATE, (wallet_id, charge_id)).fetchone() is not None, (
-            "settled what was never held"
-        )
+        _judge_end(connection, command)
         return
     if charged:
         connection.execute(
@@ -86,6 +84,16 @@ def lose(connection: Connection, command: Lose) -> None:
         raise NotReady("The charge has not ended yet.", code="database_unavailable")
     if connection.execute(READ_LOSS, (command.wallet_id, f"loss:{command.charge_id}")).fetchone() is None:
         _lose(connection, command)
+
+
+def _judge_end(connection: Connection, command: Settle) -> None:
+    """A settle that changed nothing: it was made before, or it comes too late. Raises Internal for the latter."""
+    row = connection.execute(READ_STATE, (command.wallet_id, command.charge_id)).fetchone()
+    if row is None:
+        raise Internal(f"{command.charge_id} was never held, so it cannot be settled.")
+    if row[0] != State.SETTLED:
+        # Its owner was taken for dead. Nobody pays for it, so nobody may see its end.
+        raise Internal(f"{command.charge_id} had been given back before it was settled. You were not billed for it.")
 
 
 def _counts(usage: Usage) -> tuple[int, int, int, int, int]:

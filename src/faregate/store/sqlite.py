@@ -105,7 +105,7 @@ class Readers:
         self._scan = reader(path)
         self._scan_lock = threading.Lock()
 
-    def point(self, statement: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    async def point(self, statement: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """One row by its key, here and now: a few microseconds from the page cache."""
         try:
             row: tuple[Any, ...] | None = self._point.execute(statement, values).fetchone()
@@ -116,6 +116,18 @@ class Readers:
     async def scan(self, read: Callable[[sqlite3.Connection], R]) -> R:
         """Run `read` beside the event loop, for what may take long."""
         return await asyncio.to_thread(self._scan_now, read)
+
+    async def snapshot(self, read: Callable[[sqlite3.Connection], R]) -> R:
+        """Run `read` on one state of the file, on a connection of its own: it takes long, and lists must not wait."""
+        return await asyncio.to_thread(self._snapshot, read)
+
+    def _snapshot(self, read: Callable[[sqlite3.Connection], R]) -> R:
+        try:
+            with contextlib.closing(reader(self.path)) as connection:
+                connection.execute("BEGIN")
+                return read(connection)
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
 
     def _scan_now(self, read: Callable[[sqlite3.Connection], R]) -> R:
         with self._scan_lock:

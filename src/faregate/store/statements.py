@@ -90,7 +90,11 @@ FIRST_ABANDONED: Final = "INSERT INTO abandoned(lost, since, wallet_id, key_id) 
 
 MORE_ABANDONED: Final = "UPDATE abandoned SET lost = ?, since = ? WHERE wallet_id = ? AND key_id = ?"
 
+ORPHAN: Final = """
+UPDATE charge SET state = 'orphaned' WHERE wallet_id = ? AND id = ? AND state IN ('reserved', 'streaming')
+"""
+
 READ_OPEN: Final = """
-SELECT wallet_id, id, key_id, estimated FROM charge
-WHERE settled_at IS NULL AND NOT (node = ? AND incarnation = ?) ORDER BY node, incarnation, wallet_id, id LIMIT ?
+SELECT wallet_id, id, key_id, estimated, state FROM charge
+WHERE settled_at IS NULL AND node = ? AND incarnation < ? ORDER BY wallet_id, id LIMIT ?
 """

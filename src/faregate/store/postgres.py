@@ -1,0 +1,164 @@
+"""Connections to a PostgreSQL database, each in one thread's hands, speaking the statements as SQLite does.
+
+    connect(url)    autocommit: whoever writes says BEGIN and COMMIT; `?` becomes `%s`, and nothing else is translated
+    Readers(url)    a small pool of connections that cannot write
+
+Every connection carries the same limits: a statement that waits longer than that for a lock, or runs longer, is ended
+by the server, so that a stuck neighbour costs an error and not the gateway.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg.types.numeric import Int8Dumper
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from faregate.store.database import unavailable
+
+R = TypeVar("R")
+
+CONNECT_S: Final = 5
+LOCK_MS: Final = 2_000
+"""How long a statement waits for a lock that another replica holds."""
+STATEMENT_MS: Final = 10_000
+SCAN_MS: Final = 300_000
+"""An audit of a large ledger takes its time."""
+READERS_MAX: Final = 4
+
+KEEPALIVES: Final = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+                     "tcp_user_timeout": 15_000}  # fmt: skip
+"""A server that has vanished without a word is noticed within half a minute."""
+
+
+class Connection:
+    """Implements database.Connection over one of psycopg's, and knows whether anything was written."""
+
+    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+        self.raw = raw
+        self.writes = 0
+        """Statements so far that are not a SELECT."""
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> "Cursor":
+        text, reads = translated(statement)
+        if not reads:
+            self.writes += 1
+        return Cursor(self.raw.execute(text, values or None))
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is nobody at the other end any more."""
+        return self.raw.closed or self.raw.broken
+
+    def close(self) -> None:
+        self.raw.close()
+
+
+class Cursor:
+    """What a statement gave; one that gave no rows has none, as in SQLite."""
+
+    def __init__(self, raw: psycopg.Cursor[Any]) -> None:
+        self._raw = raw
+
+    @property
+    def rowcount(self) -> int:
+        return self._raw.rowcount
+
+    def fetchone(self) -> Any:
+        return self._raw.fetchone() if self._raw.description is not None else None
+
+    def fetchall(self) -> list[Any]:
+        return self._raw.fetchall() if self._raw.description is not None else []
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.fetchall())
+
+
+@functools.cache
+def translated(statement: str) -> tuple[bytes, bool]:
+    """A statement in psycopg's placeholders, and whether it only reads. Each text is translated once."""
+    assert "%" not in statement or "?" not in statement, "a statement with values has no literal %"
+    reads = statement.lstrip().upper().startswith(("SELECT", "WITH"))
+    return statement.replace("?", "%s").encode(), reads
+
+
+def connect(url: str, *, name: str = "faregate") -> Connection:
+    """Open a connection that may write. Raises psycopg.Error."""
+    raw = psycopg.connect(url, autocommit=True, **options(name=name))
+    as_bigint(raw)
+    return Connection(raw)
+
+
+def as_bigint(raw: psycopg.Connection[Any]) -> None:
+    """Every integer is sent as a bigint: else each size of number would be a prepared statement of its own."""
+    raw.adapters.register_dumper(int, Int8Dumper)
+
+
+def options(*, name: str, reads: bool = False) -> dict[str, Any]:
+    """How every connection is opened."""
+    settings = {
+        "lock_timeout": LOCK_MS,
+        "statement_timeout": SCAN_MS if reads else STATEMENT_MS,
+        "idle_in_transaction_session_timeout": SCAN_MS,
+        "default_transaction_isolation": r"read\ committed",
+        "default_transaction_read_only": "on" if reads else "off",
+    }
+    return {
+        "application_name": name,
+        "connect_timeout": CONNECT_S,
+        "options": " ".join(f"-c {key}={value}" for key, value in settings.items()),
+        **KEEPALIVES,
+    }
+
+
+class Readers:
+    """Reads beside the writer, on connections that cannot write."""
+
+    def __init__(self, url: str) -> None:
+        self._pool = ConnectionPool(
+            url,
+            kwargs={"autocommit": True, **options(name="faregate reader", reads=True)},
+            configure=as_bigint,
+            min_size=1,
+            max_size=READERS_MAX,
+            timeout=CONNECT_S,
+            check=ConnectionPool.check_connection,
+            open=False,
+        )
+
+    def open(self) -> None:
+        """Connect. Raises NotReady."""
+        self._pool.open()
+
+    async def point(self, statement: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """One row by its key."""
+        row: tuple[Any, ...] | None = await self.scan(
+            lambda connection: connection.execute(statement, values).fetchone()
+        )
+        return row
+
+    async def scan(self, read: Callable[[Connection], R]) -> R:
+        """Run `read` beside the event loop."""
+        return await asyncio.to_thread(self._read, read, b"")
+
+    async def snapshot(self, read: Callable[[Connection], R]) -> R:
+        """Run `read` on one state of the database, whatever is written meanwhile."""
+        return await asyncio.to_thread(self._read, read, b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def _read(self, read: Callable[[Connection], R], begin: bytes) -> R:
+        try:
+            with self._pool.connection() as raw:
+                if not begin:
+                    return read(Connection(raw))
+                raw.execute(begin)
+                try:
+                    return read(Connection(raw))
+                finally:
+                    raw.execute("ROLLBACK")
+        except (psycopg.Error, PoolTimeout) as error:
+            raise unavailable(error) from error
+
+    def close(self) -> None:
+        self._pool.close()
