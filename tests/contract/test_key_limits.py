@@ -1,18 +1,23 @@
 """CONTRACT 8: how much and how fast a key may ride: quota, spend windows, rates with their headers, concurrency.
 
-Method: one running gateway, over HTTP.
+Method: one running gateway, over HTTP; a second one on the same data folder where a restart is the subject, and an
+upstream played by hand where a caller leaves.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from faregate.upstreams.script import Play, Seen, stream
+from faregate.upstreams.script import Play, Seen, failure, frames_of, stream
 from tests.contract.answers import refused, untouched
+from tests.contract.handmade import HandUpstream, by_hand
+from tests.contract.riders import Rider, loss, message
 from tests.gateway import Gate, ask, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -121,3 +126,87 @@ async def test_concurrency_holds_while_calls_run_and_is_given_back_when_they_end
     await gate.settled(key)
     assert (await gate.message(key)).status_code == 200
     gate.upstream.play(None)
+
+
+async def test_a_call_that_fails_counts_as_a_request_and_gives_its_tokens_back(gate: Gate) -> None:
+    key = await gate.key(requests_per_minute=1_000, input_tokens_per_minute=1_000_000)
+    gate.upstream.play(lambda seen: failure(400, "invalid_request_error", "No."))
+    refused(await gate.message(key), 400, "invalid_request_error", "invalid_param")
+    gate.upstream.play(None)
+    answer = await gate.message(key)
+
+    assert answer.headers["anthropic-ratelimit-requests-remaining"] == "998"
+    left = int(answer.headers["anthropic-ratelimit-input-tokens-remaining"])
+    assert left == 1_000_000 - (await estimated(gate, key)), "what this call takes, and nothing of the one before"
+
+
+async def estimated(gate: Gate, key: str) -> int:
+    """What a call is thought to take of the input tokens."""
+    return int((await gate.post("/v1/messages/count_tokens", key, ask())).json()["input_tokens"])
+
+
+async def test_callers_at_once_are_let_in_as_often_as_the_rate_says(gate: Gate) -> None:
+    key = await gate.key(requests_per_minute=5)
+    answers = await asyncio.gather(*(gate.message(key) for _ in range(20)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 15
+    left = sorted(int(answer.headers["anthropic-ratelimit-requests-remaining"]) for answer in answers)
+    assert left == [0] * 16 + [1, 2, 3, 4]
+
+
+async def test_a_restart_gives_no_rate_away(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        key = await gate.key(requests_per_minute=1)
+        assert (await gate.message(key)).status_code == 200
+    async with running(tmp_path) as gate:
+        error = refused(await gate.message(key), 429, "rate_limit_error", "requests", retried=True, wait=True)
+    assert error["message"].startswith("This key's limit is 1 requests a minute; 0 are left and this call takes 1.")
+
+
+async def hang_up(gate: Gate, upstream: HandUpstream, key: str) -> None:
+    """A call that upstream has, and that its caller leaves before the first event."""
+    rider = await Rider.ask(gate, key, ask(stream=True))
+    turn = await upstream.turn()
+    rider.leave()
+    await turn.gone()
+
+
+@pytest.mark.parametrize("budget", ["0", "0.001", "40"])
+async def test_who_hangs_up_before_he_can_be_billed_waits_when_it_has_cost_more_than_is_tolerated(
+    tmp_path: Path, budget: str
+) -> None:
+    async with by_hand(tmp_path, toml=f'[limits]\nabandon_budget = "{budget}"\n') as (gate, upstream):
+        key, innocent = await gate.key(), await gate.key(wallet="other")
+        calls = 0
+        while await loss(gate, "abandon_loss") < max(1, round(float(budget) * 1_000)):
+            await hang_up(gate, upstream, key)
+            calls += 1
+            await gate.settled(key, calls)
+        assert calls > 1 or budget != "40"
+
+        for answer in (await gate.message(key), await gate.message(key, ask(max_tokens=1))):
+            error = refused(answer, 429, "rate_limit_error", "abandoned", wait=True)
+            assert 3_000 < int(answer.headers["retry-after"]) <= 3_600
+            assert error["details"]["budget"] == budget
+            assert "the operator can raise limits.abandon_budget" in error["message"]
+        assert await gate.books() == (1_000_000_000, 0), "none of it is billed"
+        await answered(gate, upstream, innocent)
+
+
+async def answered(gate: Gate, upstream: HandUpstream, key: str) -> None:
+    asking = asyncio.create_task(gate.stream(key))
+    turn = await upstream.turn()
+    turn.begin(*frames_of(message(input_tokens=5, output_tokens=3)))
+    turn.finish()
+    assert (await asking).kinds[-1] == "message_stop"
+
+
+@pytest.mark.parametrize("budget", ["1000000", "unlimited"])
+async def test_a_hang_up_now_and_then_is_forgiven(tmp_path: Path, budget: str) -> None:
+    async with by_hand(tmp_path, toml=f'[limits]\nabandon_budget = "{budget}"\n') as (gate, upstream):
+        key = await gate.key()
+        for calls in range(1, 4):
+            await hang_up(gate, upstream, key)
+            await gate.settled(key, calls)
+        assert await loss(gate, "abandon_loss") > 0
+        await answered(gate, upstream, key)

@@ -42,6 +42,11 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
          "line 2: database.url: 'sqlite:///' names no file: use sqlite:///faregate.db or sqlite:////an/absolute/path.db"),
         ("[database]\nurl = 'sqlite:///:memory:'\n",
          "line 2: database.url: 'sqlite:///:memory:': the ledger is a plain file: no options, no database in memory"),
+        ("[limits]\nabandon_budget = 'none'\n",
+         "line 2: limits.abandon_budget: 'none' is not an amount of credits: digits with at most three decimals, as "
+         "12.5; or the word 'unlimited'"),
+        ("[limits]\nabandon_budget = '-1'\n",
+         "line 2: limits.abandon_budget: '-1' is below 0; or the word 'unlimited'"),
         ("[[upstreams]]\nname = 'main'\nkind = 'anthropic'\n",
          "line 1: upstreams.0.api_key_env: is required: name the environment variable with the API key of 'main'"),
         ("[[upstreams]]\nname = 'main'\nkind = 'anthropic'\napi_key_env = 'OTHER_KEY'\n",

@@ -9,7 +9,7 @@ import msgspec
 import rich.pretty
 from msgspec.inspect import Metadata, StructType, Type, VarTupleType
 
-from faregate.settings.shape import File, Secret
+from faregate.settings.shape import UNLIMITED, File, Limits, Secret
 
 
 def settings(here: Type, path: str = "") -> Iterator[tuple[str, Type]]:
@@ -49,3 +49,9 @@ def test_a_secret_shows_itself_only_when_it_is_asked_to() -> None:
 
     assert secret.reveal() == "sk-ant-1"
     assert "sk-ant" not in f"{secret!r} {secret} {[secret]} {rich.pretty.pretty_repr(secret)}"
+
+
+def test_the_abandon_budget_is_an_amount_of_credits_or_none_at_all() -> None:
+    assert Limits().abandon_nanos == 1_000_000_000
+    assert Limits(abandon_budget="0").abandon_nanos == 0
+    assert Limits(abandon_budget=UNLIMITED).abandon_nanos is None

@@ -158,9 +158,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return None
         budget = parse_credits(self.abandon_budget)
         if budget < 0:
-            raise ValueError(
-                f"{self.abandon_budget!r} is below 0: 0 is the least, and {UNLIMITED!r} is no budget at all"
-            )
+            raise ValueError(f"{self.abandon_budget!r} is below 0")
         return budget
 
 
