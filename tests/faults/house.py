@@ -1,0 +1,106 @@
+"""A whole house on one machine: upstream, a database, one gateway or more, a funded key, callers; and its judgement.
+
+async with house(folder, db="sqlite", replicas=1, seed=7) as here:
+    await here.open()              # wallet and key
+    here.call(24)                  # callers begin
+    ...                            # whatever is done to the replicas meanwhile
+    verdict = await here.judge()   # callers finish, all comes to rest, every note is held against the books
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tests.faults import judge
+from tests.faults.books import Books, read_postgres, read_sqlite
+from tests.faults.callers import Callers
+from tests.faults.judge import Verdict
+from tests.faults.plans import Plan, Plans
+from tests.faults.replica import Refused, Replica
+from tests.faults.upstream import Upstream
+
+CREDITS = 1_000_000_000
+
+
+class House:
+    def __init__(self, replicas: list[Replica], upstream: Upstream, database_url: str | None, seed: int) -> None:
+        self.replicas = replicas
+        self.upstream = upstream
+        self.database_url = database_url
+        self.key = ""
+        self.callers: Callers | None = None
+        self.chance = random.Random(seed)
+        self._plans = Plans(seed)
+        self._seed = seed
+
+    async def open(self, *, credits: int = CREDITS, **limits: str) -> None:  # noqa: A002
+        """A wallet with credits and a key on it, as an operator makes them."""
+        first = self.replicas[0]
+        await first.command("wallet", "create", "proof", "--credits", str(credits))
+        options = [word for name, value in limits.items() for word in (f"--{name.replace('_', '-')}", value)]
+        made = await first.command("key", "create", "--wallet", "proof", "--json", *options)
+        self.key = json.loads(made)["key"]
+
+    def call(self, count: int) -> None:
+        """So many callers begin, and go on."""
+        self.callers = Callers(self.plan, self.where, self.key, count=count, seed=self._seed)
+
+    def plan(self) -> Plan:
+        plan = self._plans.next()
+        self.upstream.expect(plan)
+        return plan
+
+    def where(self) -> str | None:
+        """A replica that takes calls."""
+        urls = [replica.url for replica in self.replicas if replica.url is not None]
+        return self.chance.choice(urls) if urls else None
+
+    def books(self) -> Books:
+        if self.database_url is not None:
+            return read_postgres(self.database_url)
+        return read_sqlite(self.replicas[0].home / "faregate.db")
+
+    async def judge(self) -> Verdict:
+        """The replicas must be up. They are stopped here."""
+        assert self.callers is not None
+        await self.callers.finish()
+        base_url, notes = self.where(), self.callers.notes
+        assert base_url is not None
+        found = [*self.callers.trouble, *self.upstream.unknown, *await judge.rest(base_url, self.key)]
+        found += await judge.receipts(base_url, self.key, notes)
+        books = await asyncio.to_thread(self.books)
+        found += await judge.wallet(base_url, self.key, funded=CREDITS * 1_000, books=books)
+        try:
+            for replica in self.replicas:
+                await replica.stop()
+            await self.replicas[0].command("audit")
+        except Refused as error:
+            found.append(f"wrong: {error}")
+        return judge.verdict(await asyncio.to_thread(self.books), self.upstream.log(), notes, found)
+
+
+@contextlib.asynccontextmanager
+async def house(folder: Path, *, db: str, replicas: int, seed: int) -> AsyncIterator[House]:
+    """Build it, with no replica started yet; nothing of it runs any more afterwards."""
+    upstream = Upstream()
+    base_url = await upstream.start()
+    database_url = await asyncio.to_thread(_fresh) if db == "postgres" else None
+    homes = [folder / f"home{number}" for number in range(replicas)]
+    here = House([Replica(home, upstream=base_url, database_url=database_url) for home in homes], upstream,
+                 database_url, seed)  # fmt: skip
+    try:
+        yield here
+    finally:
+        if here.callers is not None:
+            await here.callers.stop()
+        await asyncio.gather(*(replica.kill() for replica in here.replicas))
+        await upstream.stop()
+
+
+def _fresh() -> str:
+    from tests.postgres import fresh_database  # its server is started for whoever asks
+
+    return fresh_database()
