@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from faregate.home import PEPPER_BYTES, _write_once, pepper, prepare
+from faregate.home import PEPPER_BYTES, _write_once, pepper, prepare, spool
 from faregate.settings import Settings, SettingsError, load
 
 
@@ -25,7 +25,7 @@ def test_the_folder_and_the_pepper_are_the_owners_alone(tmp_path: Path) -> None:
     prepare(settings)
     value = pepper(settings)
 
-    assert len(value) == PEPPER_BYTES
+    assert value is not None and len(value) == PEPPER_BYTES
     assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
     assert stat.S_IMODE((settings.home / "pepper").stat().st_mode) == 0o600
     assert [file.name for file in settings.home.iterdir()] == ["pepper"]
@@ -62,12 +62,14 @@ def test_processes_that_start_together_end_up_with_one_pepper(tmp_path: Path) ->
     for thread in threads:
         thread.join()
 
-    assert set(answers) == {pepper(settings).hex() + "\n"}
+    value = pepper(settings)
+    assert value is not None and set(answers) == {value.hex() + "\n"}
 
 
 def test_a_lost_pepper_is_not_replaced_under_keys_that_need_it(tmp_path: Path) -> None:
     settings = settings_in(tmp_path / "home")
     prepare(settings)
+    assert isinstance(settings.database, Path)
     settings.database.write_bytes(b"")
 
     with pytest.raises(SettingsError, match=r"pepper: is missing, and the keys in .* restore it"):
@@ -122,3 +124,26 @@ def test_a_pepper_that_is_there_is_never_written_over(tmp_path: Path) -> None:
 
     assert file.read_bytes() == first
     assert [left.name for left in tmp_path.iterdir()] == ["pepper"]
+
+
+def test_a_pepper_of_the_operators_own_is_taken_as_it_is_and_a_shared_database_keeps_one(tmp_path: Path) -> None:
+    home = {"FAREGATE_HOME": str(tmp_path)}
+    own = load(home | {"FAREGATE_PEPPER": "ab" * 32}, folder=tmp_path)
+    shared = load(home | {"FAREGATE_DATABASE_URL": "postgresql://h/n"}, folder=tmp_path)
+
+    assert pepper(own) == b"\xab" * 32
+    assert pepper(shared) is None
+    prepare(shared)
+    assert list(tmp_path.iterdir()) == []
+    for wrong in ("ab", "x" * 64, "ab" * 33):
+        with pytest.raises(SettingsError, match="FAREGATE_PEPPER: 64 hexadecimal digits") as refused:
+            load(home | {"FAREGATE_PEPPER": wrong}, folder=tmp_path)
+        assert wrong not in str(refused.value)
+
+
+def test_replicas_that_share_a_folder_have_a_spool_each(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+
+    assert spool(settings, None) == tmp_path / "spool"
+    assert spool(settings, "host:8080").name == "spool-host_8080"
+    assert spool(settings, "../host:8081").name == "spool-.._host_8081"

@@ -26,13 +26,11 @@ import msgspec
 import structlog
 import uvicorn
 
-from faregate import home
 from faregate.audits import audit_hourly
 from faregate.core import routing
 from faregate.core.catalog import Catalog
 from faregate.core.estimate import Estimator
 from faregate.core.ids import CHANCE_BITS, ulid
-from faregate.core.money import show_credits
 from faregate.core.routing import Routes
 from faregate.edge.admin import admin_app
 from faregate.edge.api import Api
@@ -42,6 +40,7 @@ from faregate.edge.listen import listen, listen_for_owner
 from faregate.edge.protocol import Protocol
 from faregate.fleet import running_upstreams
 from faregate.logs import set_up_logging
+from faregate.opening import opened_store
 from faregate.proxy.port import Gateway
 from faregate.proxy.record import CallRecord
 from faregate.settings import Settings
@@ -99,14 +98,18 @@ def run(settings: Settings, *, command: str) -> int:
 
 async def serve(settings: Settings, *, command: str = "faregate", out: TextIO | None = None) -> int:
     """Serve until a signal."""
+    # Replicas may share a data folder; on their database, a command of the owner is one more client.
+    alone = isinstance(settings.database, Path)
     with contextlib.ExitStack() as sockets:
         public = sockets.enter_context(listen(settings.server.host, settings.server.port, setting="server"))
         admin = None
         if settings.admin_token is not None:
             admin = sockets.enter_context(listen(settings.admin.host, settings.admin.port, setting="admin"))
-        async with gateway(settings) as running:
-            owner = sockets.enter_context(listen_for_owner(settings.socket))
-            servers = [Server(running.door, public), Server(admin_app(running.desk, token=None), owner)]
+        async with gateway(settings, port=public.getsockname()[1]) as running:
+            servers = [Server(running.door, public)]
+            if alone:
+                owner = sockets.enter_context(listen_for_owner(settings.socket))
+                servers.append(Server(admin_app(running.desk, token=None), owner))
             if admin is not None:
                 servers.append(Server(admin_app(running.desk, token=settings.admin_token), admin))
             try:
@@ -124,7 +127,8 @@ async def serve(settings: Settings, *, command: str = "faregate", out: TextIO | 
                     _settle_memory()
                     await serving
             finally:
-                settings.socket.unlink(missing_ok=True)
+                if alone:
+                    settings.socket.unlink(missing_ok=True)
     return 0
 
 
@@ -148,27 +152,19 @@ class Running(msgspec.Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def gateway(settings: Settings) -> AsyncIterator[Running]:
-    """Everything behind the sockets: opened, started, and closed in the opposite order."""
+async def gateway(settings: Settings, *, port: int = 0) -> AsyncIterator[Running]:
+    """Everything behind the sockets: opened, started, and closed in the opposite order. `port` is where it listens."""
     catalog = load_catalog([Path(file) for file in settings.catalog.files]).with_aliases(
         {route.model: route.aliases for route in settings.routes}, source="routes"
     )
     # Reading an integer takes time in the square of its length: at the default of 4300 digits a body holds us up for
     # five seconds.
     sys.set_int_max_str_digits(INTEGER_DIGITS_MAX)
-    home.prepare(settings)
-    pepper = home.pepper(settings)
     telemetry = Telemetry(set_up_logging(settings.log.format, settings.log.level))
     async with (
-        Store.open(settings.database, pepper=pepper, prices=catalog.prices(), observe=telemetry.committed) as store,
+        opened_store(settings, catalog.prices(), port=port, observe=telemetry.committed) as store,
         running_upstreams(settings) as upstreams,
     ):
-        if store.swept.charges:
-            structlog.get_logger().warning(
-                "the last gateway here ended without a word; what its calls had held was given back, free of charge",
-                calls=store.swept.charges,
-                crash_loss=show_credits(store.swept.lost),
-            )
         gate = _gateway(settings, catalog, store, telemetry, upstreams)
         door = _door(settings, gate, telemetry)
         auditing = asyncio.create_task(

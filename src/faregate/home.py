@@ -3,6 +3,7 @@
     FAREGATE_HOME/
       faregate.db     the ledger (unless the settings put it elsewhere)
       pepper          32 random bytes that key hashes are keyed with; without it no key is known again
+      spool           what calls cost while the database was away; there only then
       admin.sock      where a running server takes its owner's commands
 
 The rule: nothing is overwritten. A pepper that cannot be read as one is refused, never replaced: replacing it would
@@ -10,6 +11,7 @@ turn every key that was issued into an unknown one.
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Final
@@ -21,7 +23,10 @@ PEPPER_BYTES: Final = 32
 
 def prepare(settings: Settings) -> None:
     """Make the folders that a gateway writes to. Raises SettingsError when one cannot be written."""
-    for folder, setting in ((settings.home, "FAREGATE_HOME"), (settings.database.parent, "FAREGATE_DATABASE_URL")):
+    folders = [(settings.home, "FAREGATE_HOME")]
+    if isinstance(settings.database, Path):
+        folders.append((settings.database.parent, "FAREGATE_DATABASE_URL"))
+    for folder, setting in folders:
         way_out = f"make it writable for this user, or set {setting} to a place that is"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -31,8 +36,15 @@ def prepare(settings: Settings) -> None:
             raise _refused(folder, f"cannot be written: Permission denied; {way_out}")
 
 
-def pepper(settings: Settings) -> bytes:
-    """The secret that key hashes are keyed with; made at the first call. Raises SettingsError."""
+def pepper(settings: Settings) -> bytes | None:
+    """The secret that key hashes are keyed with; made at the first call. Raises SettingsError.
+
+    FAREGATE_PEPPER where it is set; else the file beside an SQLite ledger. None where a shared database keeps one.
+    """
+    if settings.pepper is not None:
+        return bytes.fromhex(settings.pepper.reveal())
+    if not isinstance(settings.database, Path):
+        return None
     file = settings.home / "pepper"
     try:
         if not file.exists():
@@ -47,6 +59,12 @@ def pepper(settings: Settings) -> bytes:
     if len(value) != PEPPER_BYTES:
         raise _refused(file, f"holds {len(value)} bytes in place of {PEPPER_BYTES}: restore it from a backup")
     return value
+
+
+def spool(settings: Settings, node: str | None) -> Path:
+    """Where settles wait while the database is away: a file of this replica's own."""
+    name = "spool" if node is None else "spool-" + re.sub(r"[^\w.-]", "_", node, flags=re.ASCII)
+    return settings.home / name
 
 
 def _write_once(file: Path) -> None:

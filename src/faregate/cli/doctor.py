@@ -10,14 +10,23 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from faregate.cli.options import Json, door_of, settings_of
 from faregate.cli.refusals import REFUSED, explain
 from faregate.cli.show import print_json, print_table
-from faregate.settings import Settings, load
+from faregate.settings import Settings, SettingsError, load
+
+Grant = Annotated[
+    str | None,
+    typer.Option(
+        "--grant",
+        metavar="ROLE",
+        help="PostgreSQL: let this role serve. It may write calls and transfers, and no balance.",
+    ),
+]
 
 Check = tuple[str, Callable[[], str]]
 """What is looked at, and a function that gives what it found or raises."""
@@ -40,14 +49,19 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(REFUSED)
 
 
-def migrate(context: typer.Context, as_json: Json = False) -> None:
+def migrate(context: typer.Context, as_json: Json = False, grant: Grant = None) -> None:
     """Bring the database to this version's schema, making it where there is none."""
     from faregate.cli.door import server_runs  # noqa: PLC0415  # `--help` does not wait for a client and a store
+    from faregate.store import on_postgres  # noqa: PLC0415
 
     settings = settings_of(context)
+    if grant is not None and isinstance(settings.database, Path):
+        raise SettingsError("--grant: an SQLite file has no roles; it is for PostgreSQL")
     served = server_runs(settings)
     with door_of(context, writes=True) as door:
         door.get("/prices")
+    if grant is not None and not isinstance(settings.database, Path):
+        on_postgres.grant_serving(settings.database, grant)
     if as_json:
         print_json({"database": str(settings.database), "up_to_date": True, "server_runs": served})
     else:
@@ -102,7 +116,7 @@ def _catalog(settings: Settings) -> str:
 def _database(settings: Settings) -> str:
     from faregate.cli.door import Door  # noqa: PLC0415
 
-    if not settings.database.exists():
+    if isinstance(settings.database, Path) and not settings.database.exists():
         return f"{settings.database} is not there yet; the first start makes it"
     with Door(settings, writes=False) as door:
         wallets = len(door.get("/wallets")["wallets"])

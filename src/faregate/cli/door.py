@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import httpx2
@@ -85,7 +86,9 @@ class Door:
         catalog = catalog_of(settings)
         if self._writes:
             home.prepare(settings)
-            opening = Store.open(settings.database, pepper=home.pepper(settings), prices=catalog.prices())
+            opening = Store.open(
+                settings.database, pepper=home.pepper(settings), prices=catalog.prices(), serves=runs_alone(settings)
+            )
         else:
             opening = Store.open_to_read(settings.database)
         return admin_app(desk(await self._open.enter_async_context(opening), catalog), token=None)
@@ -113,8 +116,18 @@ def desk(store: Store, catalog: Catalog) -> Desk:
     )
 
 
+def runs_alone(settings: Settings) -> bool:
+    """Whether a command that writes owns the database meanwhile: then it also clears up after a process that died."""
+    return isinstance(settings.database, Path)
+
+
 def server_runs(settings: Settings) -> bool:
-    """Whether somebody answers at the owner's socket; a file left by a process that died does not."""
+    """Whether somebody answers at the owner's socket; a file left by a process that died does not.
+
+    On PostgreSQL nobody need: a command is one more client of the database.
+    """
+    if not isinstance(settings.database, Path):
+        return False
     with socket.socket(socket.AF_UNIX) as caller:
         try:
             caller.connect(str(settings.socket))

@@ -23,6 +23,8 @@ _ONLY: Final = {
 }
 """Settings that mean something to some kinds only: where they mean nothing, they are a mistake, not a wish."""
 
+POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
+
 Problem = tuple[Key, str]
 
 
@@ -68,14 +70,26 @@ def _server_problems(file: File) -> Iterator[Problem]:
 
 def _database_problems(url: str) -> Iterator[Problem]:
     key = ("database", "url")
-    if url.startswith(("postgresql://", "postgres://")):
-        yield key, "PostgreSQL is not in this version; use sqlite:///path"
+    if url.startswith(POSTGRES_SCHEMES):
+        yield from _postgres_problems(key, url)
     elif not url.startswith("sqlite:///"):
-        yield key, f"{url.partition(':')[0]!r} is no database that we know: use sqlite:///path"
+        name = url.partition(":")[0]
+        yield key, f"{name!r} is no database that we know: use sqlite:///path or postgresql://user@host/name"
     elif not url.removeprefix("sqlite:///") or url.endswith("/"):
         yield key, f"{url!r} names no file: use sqlite:///faregate.db or sqlite:////an/absolute/path.db"
     elif "?" in url or ":memory:" in url:
         yield key, f"{url!r}: the ledger is a plain file: no options, no database in memory"
+
+
+def _postgres_problems(key: Key, url: str) -> Iterator[Problem]:
+    # The URL is not repeated: it may hold a password.
+    try:
+        parts = urlsplit(url)
+        named = len(parts.path) > 1 and parts.port != 0
+    except ValueError:
+        named = False
+    if not named or parts.fragment or " " in url:
+        yield key, "is not a URL like postgresql://user:password@host:5432/name, with the database's name at its end"
 
 
 def _upstream_problems(entry: UpstreamEntry, beside: Path) -> Iterator[tuple[str, str]]:

@@ -5,13 +5,14 @@
 The rule: this is the only place that reads the environment. What it gives is frozen, and complete.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from faregate.settings.check import check
+from faregate.settings.check import POSTGRES_SCHEMES, check
 from faregate.settings.layers import Layers, SettingsError
 from faregate.settings.shape import (
     Admin,
@@ -28,6 +29,7 @@ from faregate.settings.shape import (
     Timeouts,
     UpstreamEntry,
 )
+from faregate.store.places import Place, Postgres
 
 ANTHROPIC_URL: Final = "https://api.anthropic.com"
 ANTHROPIC_KEY: Final = "ANTHROPIC_API_KEY"
@@ -68,8 +70,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin: Admin
     admin_token: Secret | None
     """None: no admin listener."""
-    database: Path
-    """The SQLite file."""
+    database: Place
+    """The SQLite file, absolute; or the PostgreSQL database."""
+    pepper: Secret | None
+    """FAREGATE_PEPPER: 64 hexadecimal digits; None where it is kept beside the file, or in the database."""
     upstreams: tuple[Upstream, ...]
     configured: bool
     """Whether the operator named the upstreams; False where we chose by the environment."""
@@ -137,7 +141,8 @@ def _resolved(shape: File, layers: Layers, environ: Mapping[str, str], home: Pat
         server=shape.server,
         admin=shape.admin,
         admin_token=Secret(token) if token else None,
-        database=home / database_path(shape.database),
+        database=_database(shape.database, home),
+        pepper=_pepper(environ),
         upstreams=tuple(_upstream(entry, environ, beside) for entry in chosen),
         configured=bool(shape.upstreams),
         routes=shape.routes,
@@ -170,6 +175,17 @@ def _upstream(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) ->
     )
 
 
-def database_path(database: Database) -> Path:
-    """The file of a URL that `check` has passed; a relative one is in FAREGATE_HOME."""
-    return Path(database.url.removeprefix("sqlite:///")).expanduser()
+def _database(database: Database, home: Path) -> Place:
+    """The place of a URL that `check` has passed; a relative file is in FAREGATE_HOME."""
+    if database.url.startswith(POSTGRES_SCHEMES):
+        return Postgres(database.url)
+    return home / Path(database.url.removeprefix("sqlite:///")).expanduser()
+
+
+def _pepper(environ: Mapping[str, str]) -> Secret | None:
+    text = environ.get("FAREGATE_PEPPER")
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise SettingsError("FAREGATE_PEPPER: 64 hexadecimal digits, as `openssl rand -hex 32` writes them")
+    return Secret(text)

@@ -45,6 +45,13 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         "127.0.0.1"
     )
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 lets the system choose one.")] = 8080
+    node: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="Name of this replica on PostgreSQL, no other one has it; `host:port` when left empty.",
+        ),
+    ] = ""
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="CIDRs of proxies in front of the gateway: only from these is `x-forwarded-for` believed."),
@@ -77,7 +84,7 @@ class Database(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Meta(
             description="`sqlite:///faregate.db` is a file in FAREGATE_HOME, `sqlite:////var/lib/faregate.db` (four "
-            "slashes) an absolute path."
+            "slashes) an absolute path; `postgresql://user:password@host/name` a database that replicas share."
         ),
     ] = "sqlite:///faregate.db"
 

@@ -19,7 +19,7 @@ from faregate.store.lease import Lease
 from faregate.store.listener import Listener
 from faregate.store.opened import Beside, Opened
 from faregate.store.places import Postgres
-from faregate.store.postgres import Connection, Readers
+from faregate.store.postgres import Readers
 from faregate.store.postgres_writer import PostgresWriter
 from faregate.store.sweep import Swept
 
@@ -148,9 +148,13 @@ def refused(place: Postgres, error: BaseException) -> StoreRefused:
     )
 
 
-def connection_of(place: Postgres) -> Connection:
-    """A connection for a command that runs once. Raises StoreRefused."""
+def grant_serving(place: Postgres, role: str) -> None:
+    """Give a role what serving needs, and no more. Raises StoreRefused."""
     try:
-        return postgres.connect(place.url)
+        connection = postgres.connect(place.url)
+        try:
+            schema_postgres.grant(connection, role)
+        finally:
+            connection.close()
     except psycopg.Error as error:
         raise refused(place, error) from error

@@ -1,0 +1,53 @@
+"""The ledger's database, opened as the settings say: the data folder, the pepper, this replica's name, the spool.
+
+On PostgreSQL a replica has a name that is its own while it runs: `server.node`, or the machine's name and the port that
+it listens on, so that one which starts again in the same place takes over at once what it had left open.
+"""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from faregate import home
+from faregate.core.money import show_credits
+from faregate.core.pricing import PriceVersion
+from faregate.settings import Settings
+from faregate.store.store import Store
+from faregate.store.sweep import Swept
+
+
+@contextlib.asynccontextmanager
+async def opened_store(
+    settings: Settings, prices: Sequence[PriceVersion], *, port: int, observe: Callable[[int, float], None]
+) -> AsyncIterator[Store]:
+    """Open the store that a gateway serves from. `port` is where it listens. Raises SettingsError or StoreRefused."""
+    home.prepare(settings)
+    node = settings.server.node or f"{socket.gethostname()}:{port}"
+    alone = isinstance(settings.database, Path)
+    async with Store.open(
+        settings.database,
+        pepper=home.pepper(settings),
+        prices=prices,
+        observe=observe,
+        swept=_tell_of_others,
+        node=node,
+        spool=home.spool(settings, None if alone else node),
+    ) as store:
+        if store.swept.charges:
+            structlog.get_logger().warning(
+                "the last gateway here ended without a word; what its calls had held was given back, free of charge",
+                calls=store.swept.charges,
+                crash_loss=show_credits(store.swept.lost),
+            )
+        yield store
+
+
+def _tell_of_others(swept: Swept) -> None:
+    structlog.get_logger().warning(
+        "another gateway on this database ended without a word; what its calls had held was given back, free of charge",
+        calls=swept.charges,
+        crash_loss=show_credits(swept.lost),
+    )
