@@ -32,11 +32,13 @@ class Ride(msgspec.Struct, kw_only=True):
     first_event: float | None = None
     """When the first event, or the plain answer, went to the caller."""
     status: int = 200
-    error: GatewayError | None = None
+    error_code: str | None = None
+    """The code alone: an error knows its traceback, and by it every frame of the call and the body. Kept here, it would
+    be a circle that only the collector breaks, and it comes round once in hundreds of calls."""
 
     def refused(self, error: GatewayError) -> None:
         """The call ended in an error. A stream that had begun keeps its status of 200."""
-        self.error = error
+        self.error_code = error.code
         if self.first_event is None:
             self.status = error.status
 
@@ -51,7 +53,7 @@ class Ride(msgspec.Struct, kw_only=True):
             wallet_id=self.wallet_id,
             model=self.model,
             status=self.status,
-            error_code=self.error.code if self.error is not None else None,
+            error_code=self.error_code,
             outcome=hold.outcome if hold is not None else None,
             stream=self.stream,
             usage=hold.reading.usage if hold is not None else NOTHING,

@@ -38,9 +38,9 @@ async def serve(gate: Gateway, caller: Caller) -> None:
         ride.status = CLIENT_CLOSED
     except Exception as error:  # A fault of ours: the caller gets one clean 500, the operator the traceback.
         gate.observer.trouble(caller.request_id, "a request failed by a fault of the gateway", error)
-        ride.refused(Internal("Something went wrong in the gateway. You were not billed for this call."))
-        assert ride.error is not None
-        await caller.refuse(ride.error)
+        internal = Internal("Something went wrong in the gateway. You were not billed for this call.")
+        ride.refused(internal)
+        await caller.refuse(internal)
     finally:
         gate.observer.finished(ride.record())
 
