@@ -21,9 +21,10 @@ class Ledger(Protocol):
         """Take a hold, clamped to what the wallet and the key's own limits afford.
 
         Raises PaymentRequired (insufficient_credits; quota_exceeded), with `required`, `available` (credit strings)
-        and `affordable_max_tokens` (int) in details; RateLimited (abandoned | spend_5h | spend_1d | spend_7d) with
-        retry_after_s and should_retry False, or (concurrency | requests | input_tokens | output_tokens); Unauthenticated (key_revoked | key_expired) when the key is no longer active;
-        InFlight, Conflict or Unsupported for a repeated idempotency key.
+        and `affordable_max_tokens` (int) in details; RateLimited with retry_after_s (concurrency | requests |
+        input_tokens | output_tokens), and with should_retry False (abandoned | spend_5h | spend_1d | spend_7d);
+        Unauthenticated (key_revoked | key_expired) when the key is no longer active; InFlight, Conflict or
+        Unsupported for a repeated idempotency key.
         """
 
     def streaming(self, charge_id: str, wallet_id: str, at_ms: int) -> None:
