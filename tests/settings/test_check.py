@@ -39,8 +39,8 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
         ("[database]\nurl = 'mysql://x'\n",
          "line 2: database.url: 'mysql' is no database that we know: use sqlite:///path or postgresql://user@host/name"),
         *[(f"[database]\nurl = '{url}'\n",
-           "line 2: database.url: is not a URL like postgresql://user:password@host:5432/name, with the database's name at "
-           "its end") for url in ("postgresql://", "postgresql://a:b@h", "postgres://h:x/n", "postgresql://h/n#f")],
+           "line 2: database.url: is not a URL like postgresql://user:password@host:5432/name, with the database's "
+           "name at its end") for url in ("postgresql://", "postgresql://a:b@h", "postgres://h:x/n", "postgresql://h/n#f")],
         ("[database]\nurl = 'sqlite:///'\n",
          "line 2: database.url: 'sqlite:///' names no file: use sqlite:///faregate.db or sqlite:////an/absolute/path.db"),
         ("[database]\nurl = 'sqlite:///:memory:'\n",

@@ -63,8 +63,8 @@ def test_a_wrong_file_names_file_line_and_key(tmp_path: Path, text: str | bytes,
         ("FAREGATE_LOG_LEVEL", "loud", "FAREGATE_LOG_LEVEL: 'loud' is none of debug, error, info, warning"),
         ("FAREGATE_SERVER_TRUSTED_PROXIES", "10.0.0.0/8,x",
          "FAREGATE_SERVER_TRUSTED_PROXIES: 'x' is not an address or a CIDR, as 10.0.0.0/8"),
-        ("FAREGATE_DATABASE_URL", "postgresql://db/faregate",
-         "FAREGATE_DATABASE_URL: PostgreSQL is not in this version; use sqlite:///path"),
+        ("FAREGATE_DATABASE_URL", "mysql://db/faregate",
+         "FAREGATE_DATABASE_URL: 'mysql' is no database that we know: use sqlite:///path or postgresql://user@host/name"),
     ],
 )  # fmt: skip
 def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, value: str, line: str) -> None:
