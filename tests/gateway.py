@@ -20,6 +20,7 @@ from faregate.core.ledger import Receipt
 from faregate.core.pricing import PriceVersion
 from faregate.edge import desk, forms
 from faregate.edge.listen import listen
+from faregate.stopping import Server
 from faregate.upstreams.script import Script
 from faregate.upstreams.scripted_server import ScriptedServer
 from faregate.wire import sse
@@ -137,7 +138,7 @@ async def running(
     """Start it all, and stop it all."""
     async with wired(folder, script=script, toml=toml, environ=environ) as (gateway, upstream):
         with listen("127.0.0.1", 0, setting="server") as listener:
-            server = app.Server(gateway.door, listener)
+            server = Server(gateway.door, listener, drain_s=60)
             serving = asyncio.create_task(server.serve())
             base_url = app.base_url(listener)
             try:

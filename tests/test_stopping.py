@@ -18,7 +18,8 @@ import httpx2
 import pytest
 
 from faregate import app
-from tests.gateway import ASK
+from faregate.upstreams.scripted_server import ScriptedServer
+from tests.gateway import ASK, running
 from tests.test_app import TOML, serving, told, where
 
 AN_HOUR = "gap_ms=60000;frames=60"
@@ -122,6 +123,98 @@ async def test_a_caller_who_does_not_read_holds_nobody_up(tmp_path: Path, capsys
         assert await asyncio.wait_for(task, 20) == 0
 
     assert await books(tmp_path) == [("shutdown", 0)]
+
+
+async def test_a_call_that_ends_in_time_ends_normally_and_is_billed_and_nobody_else_comes_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with (
+        serving(told(tmp_path, TELLING)) as (task, text),
+        calling(text, endless("gap_ms=100;frames=8")) as reader,
+    ):
+        host, port = where(text)[0].removeprefix("http://").split(":")
+        idle, idle_writer = await asyncio.open_connection(host, int(port))
+        idle_writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        await idle.readuntil(b"ok")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await noted(capsys, "stopping")
+        async with asyncio.timeout(20):
+            while await accepted(host, int(port)):  # noqa: ASYNC110  # a closed door has no event
+                await asyncio.sleep(0.01)
+            assert await idle.read() in (b"}", b'"}'), "an idle connection is closed"
+            idle_writer.close()
+            rest = (await reader.read()).decode()
+            assert await task == 0
+
+    assert rest.endswith("0\r\n\r\n") and "event: message_stop" in rest and "event: error" not in rest
+    ((outcome, charged),) = await books(tmp_path)
+    assert outcome == "ok" and charged > 0
+
+
+async def accepted(host: str, port: int) -> bool:
+    """Whether somebody new is let in."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
+
+
+@pytest.mark.parametrize("controls", [AN_HOUR, NEVER], ids=["streaming", "before the first byte"])
+async def test_a_call_beyond_the_deadline_is_cut_off_free_of_charge_and_upstream_hears_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], controls: str
+) -> None:
+    toml = TELLING.replace("[server]", "[server]\ndrain_s = 0.3")
+    async with listening() as upstream:
+        toml = toml.replace('kind = "scripted"', f'kind = "anthropic"\nbase_url = "{upstream.base_url}"\n'
+                            'api_key_env = "UPSTREAM_KEY"')  # fmt: skip
+        configured = told(tmp_path, toml, UPSTREAM_KEY="sk-upstream")
+        async with serving(configured) as (task, text), calling(text, endless(controls)) as reader:
+            async with asyncio.timeout(20):
+                while not upstream.log:  # noqa: ASYNC110  # a request has no event
+                    await asyncio.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+            said = await noted(capsys, "have not ended within server.drain_s")
+            rest = (await asyncio.wait_for(reader.read(), 20)).decode()
+            assert await asyncio.wait_for(task, 20) == 0
+        async with asyncio.timeout(20):
+            while not upstream.log[0].hung_up:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    if controls == NEVER:
+        assert rest.startswith("HTTP/1.1 503 ") and '"error_code":"shutting_down"' in rest
+    else:
+        assert rest.count("event: error") == 1 and "message_stop" not in rest
+    assert '"level":"warning"' in said and '"calls":1' in said
+    assert "Traceback" not in said + capsys.readouterr().err
+    async with app.gateway(configured) as again:
+        assert not any(finding.count for finding in await again.store.office.audit())
+        (wallet,) = await again.store.office.wallets()
+        assert (wallet.posted, wallet.held) == (5_000_000_000, 0)
+
+
+@contextlib.asynccontextmanager
+async def listening() -> AsyncIterator[ScriptedServer]:
+    upstream = ScriptedServer()
+    await upstream.start()
+    try:
+        yield upstream
+    finally:
+        await upstream.stop()
+
+
+async def test_a_gateway_that_stops_is_not_ready_and_serves_what_comes_all_the_same(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        key = await gate.key()
+        assert (await gate.get("/readyz")).status_code == 200
+        gate.running.door.stop()
+        answer = await gate.get("/readyz")
+
+        assert answer.status_code == 503
+        assert answer.json()["error"]["details"]["error_code"] == "shutting_down"
+        assert (await gate.get("/healthz")).status_code == 200
+        assert (await gate.message(key)).status_code == 200
 
 
 async def test_an_idle_gateway_stops_without_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,17 +14,15 @@ import gc
 import ipaddress
 import random
 import secrets
-import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, TextIO
 
 import msgspec
 import structlog
-import uvicorn
 
 from faregate.audits import audit_hourly
 from faregate.core import routing
@@ -34,10 +32,9 @@ from faregate.core.ids import CHANCE_BITS, ulid
 from faregate.core.routing import Routes
 from faregate.edge.admin import admin_app
 from faregate.edge.api import Api
-from faregate.edge.asgi import App, Door, Intake
+from faregate.edge.asgi import Door, Intake
 from faregate.edge.desk import Desk
 from faregate.edge.listen import listen, listen_for_owner
-from faregate.edge.protocol import Protocol
 from faregate.fleet import running_upstreams
 from faregate.logs import set_up_logging
 from faregate.opening import opened_store
@@ -45,6 +42,7 @@ from faregate.proxy.port import Gateway
 from faregate.proxy.record import CallRecord
 from faregate.settings import Settings
 from faregate.shipped import load_catalog
+from faregate.stopping import Server, until_signalled
 from faregate.store.store import Store, wall_clock
 from faregate.telemetry import CONTENT_TYPE, Telemetry
 from faregate.upstreams.port import Upstream
@@ -53,18 +51,8 @@ from faregate.welcome import welcome
 GC_ALLOCATIONS: Final = 20_000
 """Objects between two looks of the cycle collector; Python's own 700 are passed several times in each call."""
 
-DRAIN_S: Final = 60
-"""How long calls under way may go on after the first signal; the rest are cancelled, free of charge."""
-
-_STOPPING: Final = "stopping when the calls under way have ended; a second Ctrl-C cuts them off, free of charge"
-_CUTTING: Final = "the calls under way are cut off, free of charge"
-
 INTEGER_DIGITS_MAX: Final = sys.int_info.str_digits_check_threshold
 """Of an integer in a body: the least that the language lets one set, 640."""
-
-KEEP_ALIVE_S: Final = 75
-"""Longer than the idle connections of the SDKs' pools, so that it is the client who closes."""
-
 
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # it is read, not bound
 """A listener on every address is shown by the one that works on this machine: nobody can call 0.0.0.0."""
@@ -106,14 +94,15 @@ async def serve(settings: Settings, *, command: str = "faregate", out: TextIO | 
         if settings.admin_token is not None:
             admin = sockets.enter_context(listen(settings.admin.host, settings.admin.port, setting="admin"))
         async with gateway(settings, port=public.getsockname()[1]) as running:
-            servers = [Server(running.door, public)]
+            drain_s = settings.server.drain_s
+            servers = [Server(running.door, public, drain_s=drain_s)]
             if alone:
                 owner = sockets.enter_context(listen_for_owner(settings.socket))
-                servers.append(Server(admin_app(running.desk, token=None), owner))
+                servers.append(Server(admin_app(running.desk, token=None), owner, drain_s=drain_s))
             if admin is not None:
-                servers.append(Server(admin_app(running.desk, token=settings.admin_token), admin))
+                servers.append(Server(admin_app(running.desk, token=settings.admin_token), admin, drain_s=drain_s))
             try:
-                with _until_signalled(servers, running.door):
+                with until_signalled(servers, running.door, running.gate.drains, drain_s=drain_s):
                     serving = asyncio.gather(*(server.serve() for server in servers))
                     model = running.gate.catalog.models()[0].id
                     await welcome(
@@ -126,6 +115,7 @@ async def serve(settings: Settings, *, command: str = "faregate", out: TextIO | 
                     )
                     _settle_memory()
                     await serving
+                    await running.gate.drains.close(drain_s - running.door.stopping_s)
             finally:
                 if alone:
                     settings.socket.unlink(missing_ok=True)
@@ -174,67 +164,9 @@ async def gateway(settings: Settings, *, port: int = 0) -> AsyncIterator[Running
             yield Running(gate, door, _desk(store, catalog), store)
             await door.quiet()
         finally:
+            await gate.drains.close(0)
             auditing.cancel()
             await asyncio.wait([auditing])
-
-
-class Server(uvicorn.Server):
-    """One door. Signals are the app's, not uvicorn's: there are several doors and one Ctrl-C."""
-
-    def __init__(self, app: App, listener: socket.socket) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=Protocol,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=DRAIN_S,
-            )
-        )
-        self._listener = listener
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().serve(sockets=[self._listener])
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
-        if self.force_exit:
-            # uvicorn leaves them running, and the gateway would wait for each to tell the ledger how it ended.
-            for task in self.server_state.tasks:
-                task.cancel()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextlib.contextmanager
-def _until_signalled(servers: list[Server], door: Door) -> Iterator[None]:
-    """The first signal lets calls end, and says so where there are any; the second cuts them off."""
-    loop = asyncio.get_running_loop()
-    log = structlog.get_logger()
-
-    def stop() -> None:
-        first = not any(server.should_exit for server in servers)
-        if door.open_calls:
-            log.info(_STOPPING if first else _CUTTING, calls=door.open_calls)
-        for server in servers:
-            server.force_exit = server.should_exit
-            server.should_exit = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def _gateway(

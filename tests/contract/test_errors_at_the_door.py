@@ -17,6 +17,7 @@ from faregate import app
 from faregate.edge.api import Api
 from faregate.edge.asgi import Door, Intake
 from faregate.edge.listen import listen
+from faregate.stopping import Server
 from faregate.telemetry import CONTENT_TYPE, Telemetry
 from faregate.upstreams.port import Answer, Ask
 from faregate.upstreams.script import End, stream
@@ -128,7 +129,7 @@ async def with_a_fault(gate: Gate) -> AsyncIterator[httpx2.AsyncClient]:
     intake = Intake()
     api = Api(broken, intake, metrics=Telemetry().render, metrics_type=CONTENT_TYPE)
     with listen("127.0.0.1", 0, setting="server") as listener:
-        server = app.Server(Door(broken, intake, api.app()), listener)
+        server = Server(Door(broken, intake, api.app()), listener, drain_s=60)
         serving = asyncio.create_task(server.serve())
         try:
             async with httpx2.AsyncClient(base_url=app.base_url(listener), timeout=30, trust_env=False) as client:

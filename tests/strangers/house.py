@@ -26,6 +26,7 @@ from faregate import app
 from faregate.edge.admin import admin_app
 from faregate.edge.listen import listen
 from faregate.settings import Secret
+from faregate.stopping import Server
 from faregate.upstreams.script import Script
 from tests.gateway import Gate, running
 
@@ -194,7 +195,7 @@ def opened(
 async def doors(gate: Gate) -> AsyncIterator[str]:
     """The admin door beside the public one, as `faregate serve` opens it."""
     with listen("127.0.0.1", 0, setting="admin") as listener:
-        server = app.Server(admin_app(gate.running.desk, token=Secret(ADMIN_TOKEN)), listener)
+        server = Server(admin_app(gate.running.desk, token=Secret(ADMIN_TOKEN)), listener, drain_s=60)
         serving = asyncio.create_task(server.serve())
         try:
             yield app.base_url(listener)

@@ -64,6 +64,7 @@ class Door:
         """Calls to /v1/messages that are under way."""
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._stopping_since: float | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,8 +84,22 @@ class Door:
                 self.open_calls -= 1
                 if not self.open_calls:
                     self._quiet.set()
+        elif self._stopping_since is not None and scope["path"] == "/readyz":
+            caller = AsgiCaller(scope, receive, send, self._intake, self._gate.new_id("req_"))
+            await caller.refuse(NotReady("The gateway is stopping.", code="shutting_down"))
         else:
             await self._api(scope, receive, send)
+
+    def stop(self) -> None:
+        """From now on the gateway is not ready; what comes all the same is still served."""
+        if self._stopping_since is None:
+            self._stopping_since = asyncio.get_running_loop().time()
+
+    @property
+    def stopping_s(self) -> float:
+        """For how long it has been stopping."""
+        since = self._stopping_since
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     async def quiet(self) -> None:
         """Wait until no call is under way: each has then told the ledger how it ended."""

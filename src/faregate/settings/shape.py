@@ -62,6 +62,15 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     body_timeout_s: Annotated[
         float, Meta(gt=0, le=3600, description="Seconds in which a request body must have come, or it is answered 408.")
     ] = 60.0
+    drain_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="Seconds for which the first SIGTERM or SIGINT lets calls under way go on; what has not ended "
+            "by then is cut off, free of charge. What kills the process must wait longer.",
+        ),
+    ] = 60.0
 
 
 class Admin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
