@@ -47,6 +47,14 @@ async def test_a_new_database_gets_a_demo_wallet_and_a_key_that_works(tmp_path: 
         await gate.books(DEMO)
 
 
+async def test_replicas_that_begin_together_on_an_empty_database_make_one_demo_wallet(tmp_path: Path) -> None:
+    async with running(tmp_path) as gate:
+        texts = await asyncio.gather(*(banner(gate, tmp_path) for _ in range(3)))
+
+        assert len({key for text in texts for key in KEY.findall(text) if well_formed(key)}) == 1
+        assert [wallet.name for wallet in await gate.running.store.office.wallets()] == [DEMO]
+
+
 async def test_the_curl_of_each_banner_streams_an_answer(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("this machine has no curl to run the banner's command with")

@@ -8,6 +8,7 @@ import shlex
 from typing import Final, TextIO
 
 from faregate.core.access import PREFIX
+from faregate.core.errors import Conflict
 from faregate.core.shown import moment
 from faregate.edge import desk, forms
 from faregate.edge.desk import Asked, Desk
@@ -26,9 +27,8 @@ async def welcome(
     lines = ["", f"Faregate is at  {base_url}", f"  data          {settings.home}"]
     for upstream in settings.upstreams:
         lines.append(f"  upstream      {upstream.name}{_OFFLINE if upstream.kind == 'local' else ''}")
-    wallets = await at.office.wallets()
-    if not wallets:
-        key = await _first_key(at)
+    key = await _first_key(at)
+    if key is not None:
         lines += [
             f"  wallet        {DEMO}: {int(DEMO_CREDITS):,} credits",
             f"  key           {key}",
@@ -36,14 +36,20 @@ async def welcome(
         ]
     else:
         key = "$FAREGATE_KEY"
-        lines += await _shown_before(at, [wallet.name for wallet in wallets], command)
+        lines += await _shown_before(at, [wallet.name for wallet in await at.office.wallets()], command)
     lines += ["", *_curl(base_url, key, model), "", "Ctrl-C ends it. One line for each request follows.", ""]
     out.write("\n".join(lines) + "\n")
     out.flush()
 
 
-async def _first_key(at: Desk) -> str:
-    await desk.wallet_create(at, Asked(form=forms.NewWallet(name=DEMO)))
+async def _first_key(at: Desk) -> str | None:
+    """Make the demo wallet and its key; None where there are wallets already."""
+    if await at.office.wallets():
+        return None
+    try:
+        await desk.wallet_create(at, Asked(form=forms.NewWallet(name=DEMO)))
+    except Conflict:  # Replicas that begin together on an empty database: one of them makes it.
+        return None
     reference = f"demo-{secrets.token_hex(4)}"
     topup = forms.NewTopup(amount=DEMO_CREDITS, note="The demo wallet's first credits", reference=reference)
     await desk.wallet_topup(at, Asked(name=DEMO, form=topup))
