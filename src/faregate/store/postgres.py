@@ -57,20 +57,34 @@ class Connection:
 
 
 class Cursor:
-    """What a statement gave; one that gave no rows has none, as in SQLite."""
+    """What a statement gave; one that gave no rows has none, as in SQLite.
+
+    In a pipeline a statement is only on its way until somebody asks what it gave.
+    """
 
     def __init__(self, raw: psycopg.Cursor[Any]) -> None:
         self._raw = raw
 
     @property
     def rowcount(self) -> int:
+        self.fetchone()
         return self._raw.rowcount
 
     def fetchone(self) -> Any:
-        return self._raw.fetchone() if self._raw.description is not None else None
+        try:
+            return self._raw.fetchone()
+        except psycopg.ProgrammingError as error:
+            if error.sqlstate is not None:
+                raise
+            return None  # No rows: an INSERT, or the like.
 
     def fetchall(self) -> list[Any]:
-        return self._raw.fetchall() if self._raw.description is not None else []
+        try:
+            return self._raw.fetchall()
+        except psycopg.ProgrammingError as error:
+            if error.sqlstate is not None:
+                raise
+            return []
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.fetchall())

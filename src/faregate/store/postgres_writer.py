@@ -2,7 +2,8 @@
 
     BEGIN; lock the wallets of the batch, in the order of their ids; apply each; COMMIT
 
-All of it happens in the committer's thread. Replicas meet at the wallets' rows and nowhere else, and always in the same
+What a command writes rides in a pipeline with the next one's question, so a batch costs one turn of the network for
+each question that it asks. All of it happens in the committer's thread. Replicas meet at the wallets' rows and nowhere else, and always in the same
 order, so they wait for one another and never in a circle; every statement after the lock sees what was committed before
 it (READ COMMITTED). What names no wallet (a new key, a price) goes alone.
 
@@ -67,6 +68,8 @@ class PostgresWriter:
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
         self._connection: Connection | None = connect()
+        self._outcomes: list[Any] = []
+        """Of the last transaction, whether or not we know how it ended."""
 
     def begin(self, batch: list[Job]) -> None:
         """Nothing: every statement waits for the network."""
@@ -122,19 +125,13 @@ class PostgresWriter:
         """One transaction; the answers are durable when it returns. Raises whatever it met, or _Unknown."""
         connection = self._open()
         raw = connection.raw
-        raw.execute("BEGIN")
         wallets = sorted({job.wallet_id for job in batch if job.wallet_id is not None})
-        row = raw.execute(_LOCK, (wallets,)).fetchone()
-        assert row is not None
-        self._outcomes: list[Any] = []
-        for job in batch:
-            writes = connection.writes
-            try:
-                self._outcomes.append(job.apply(connection, job.command))
-            except GatewayError as error:
-                if connection.writes != writes:
-                    raise
-                self._outcomes.append(error)
+        with raw.pipeline():
+            raw.execute("BEGIN")
+            row = raw.execute(_LOCK, (wallets,)).fetchone()
+            assert row is not None
+            self._outcomes = [self._applied(connection, job) for job in batch]
+        # The pipeline's end has brought every answer: from here on only COMMIT can fail.
         try:
             raw.execute("COMMIT")
         except psycopg.IntegrityError:
@@ -142,6 +139,16 @@ class PostgresWriter:
         except psycopg.Error as error:
             raise _Unknown(row[0]) from error
         return self._outcomes
+
+    @staticmethod
+    def _applied(connection: Connection, job: Job) -> Any:
+        writes = connection.writes
+        try:
+            return job.apply(connection, job.command)
+        except GatewayError as error:
+            if connection.writes != writes:
+                raise
+            return error
 
     def _read_back(self, number: str, until: float) -> bool | None:
         """How a transaction ended whose COMMIT was not answered: True, False, or None when nobody can tell."""
