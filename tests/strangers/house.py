@@ -61,14 +61,18 @@ class House:
 
         With `hang_up` the caller says instead that nothing follows, which to us is a caller who has left.
         """
-        url = httpx2.URL(to or self.gate.base_url)
-        with socket.create_connection((url.host, url.port), timeout=PATIENCE_S) as line:
+        with self.line(to) as line:
             # Who is refused may be closed on while it still writes; what was answered is there to be read.
             with contextlib.suppress(ConnectionResetError, BrokenPipeError):
                 line.sendall(data)
                 if hang_up:
                     line.shutdown(socket.SHUT_WR)
             return answers(heard(line))
+
+    def line(self, to: str | None = None) -> socket.socket:
+        """A connection to the gateway."""
+        url = httpx2.URL(to or self.gate.base_url)
+        return socket.create_connection((url.host, url.port), timeout=PATIENCE_S)
 
     def rows(self) -> dict[str, int]:
         """How many rows stand in each table of the ledger."""

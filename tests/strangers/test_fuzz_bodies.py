@@ -4,6 +4,7 @@ Method: real sockets, a valid key, and a corpus: JSON that is deep, huge, odd or
 of its fields replaced in turn by values of every other kind. Then Hypothesis, with any bytes and any mutation.
 """
 
+import gc
 import json
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.gateway import MODEL
-from tests.strangers.house import LAST, House, clean, resident
+from tests.strangers.house import LAST, House, answers, clean, heard, resident
 
 MIB: Final = 1024 * 1024
 BODY_BYTES_MAX: Final = 32 * MIB
@@ -216,13 +217,34 @@ def test_32_mib_of_text_are_more_than_any_model_reads(house: House, client: http
             clean(post(client, key, full), statuses=range(400, 401))
 
 
-def test_memory_stays_flat_over_many_large_bodies(house: House, client: httpx2.Client, key: str) -> None:
-    large = b'{"model":"' + b"x" * (BODY_BYTES_MAX - 20) + b'"}'
-    clean(post(client, key, large))
-    before = resident()
-    for _ in range(16):
-        clean(post(client, key, large))
-    assert resident() - before < 8 * BODY_BYTES_MAX, "16 bodies that stayed would be twice that"
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/quote", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("what", ["refused", "not json", "odd"])
+def test_a_call_gives_its_memory_back_by_itself_and_needs_no_collector(
+    house: House, key: str, path: str, what: str
+) -> None:
+    size = 8 * MIB
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ncontent-length: {size}\r\n\r\n".encode()
+    begun = {"refused": b'{"model":"', "not json": b'["', "odd": b'{"max_tokens":1.5,"messages":[],"model":"'}[what]
+    large = begun + b"x" * (size - len(begun) - 2) + b'"}'
+
+    def say() -> None:
+        with house.line() as line:
+            for data in (head, large, LAST):
+                line.sendall(data)
+            refused, _ = answers(heard(line))
+        clean(refused)
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(4):
+            say()
+        before = resident()
+        for _ in range(16):
+            say()
+        assert resident() - before < 8 * size, "16 bodies that stayed would be twice that"
+    finally:
+        gc.enable()
 
 
 @st.composite

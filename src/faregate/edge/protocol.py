@@ -178,6 +178,13 @@ class Protocol(HttpToolsProtocol):
             # A whole request is being answered, and its answer may not be broken into: the connection ends with it.
             cycle.keep_alive = False
             return
+        if cycle is not None and self._message_open and not self._head_open:
+            # The body of a request that was let in broke off: it gets one answer, from here or from where it went.
+            if cycle.response_started:
+                self.loop.call_later(LINGER_S, self.transport.close)
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
         request_id = "req_" + ulid(time.time_ns() // 1_000_000, secrets.randbits(CHANCE_BITS))
         status, headers, body = render(error, request_id)
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
