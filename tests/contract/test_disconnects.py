@@ -146,6 +146,7 @@ async def test_a_hang_up_while_a_retry_is_waited_for_ends_the_call(tmp_path: Pat
 
         assert (receipt["state"], receipt["outcome"]) == ("released", "client_gone")
         assert upstream.turns == 1
+        assert await loss(gate, "abandon_loss") == 0, "an upstream that has refused bills nothing"
         assert await gate.books() == (OPENING, 0)
 
 

@@ -154,6 +154,45 @@ async def test_a_rest_that_ends_badly_is_a_loss_of_what_was_made_by_then(tmp_pat
         assert await gate.books() == (OPENING - paid, 0)
 
 
+async def test_what_earlier_attempts_used_is_part_of_the_loss(tmp_path: Path) -> None:
+    async with running_on(tmp_path) as (gate, upstream):
+        key = await gate.key()
+        rider = await Rider.ask(gate, key, streamed())
+        failed = await upstream.turn()
+        failed.begin(FRAMES[0], error_frame())  # It has read 9 tokens and made one.
+        turn = await upstream.turn()
+        turn.begin(*FRAMES[:CUT])
+        while len(rider.events) < CUT:
+            await rider.more()
+        rider.leave()
+        (receipt,) = await gate.settled(key)
+        paid = OPENING - (await gate.books())[0]
+        turn.finish(*FRAMES[CUT:])
+        await ended(gate)
+
+        assert receipt["attempts"] == 2 and await loss(gate, "error_loss") == 0
+        assert await loss(gate, "abandon_loss") == WHOLE - paid + 9 * INPUT + OUTPUT
+        await gate.books()
+
+
+async def test_a_shortfall_is_not_lost_twice(tmp_path: Path) -> None:
+    huge = frames_of(message("x" * 40_000, input_tokens=9, output_tokens=10_050), deltas=10)
+    async with running_on(tmp_path) as (gate, upstream):
+        key = await gate.key()
+        rider = await Rider.ask(gate, key, streamed(max_tokens=10))
+        turn = await upstream.turn()
+        turn.begin(*huge[:-2])
+        await rider.until(b"content_block_stop")
+        rider.leave()
+        (receipt,) = await gate.settled(key)
+        turn.finish(*huge[-2:])
+        await ended(gate)
+
+        assert receipt["charged"] == receipt["max"]
+        assert await loss(gate, "shortfall") == 9 * INPUT + 10_000 * OUTPUT - (OPENING - (await gate.books())[0])
+        assert await loss(gate, "abandon_loss") == 50 * OUTPUT
+
+
 async def test_upstreams_own_deadline_ends_the_reading(tmp_path: Path) -> None:
     async with running_on(tmp_path, entry="[upstreams.timeouts]\ntotal_s = 1\n") as (gate, upstream):
         key = await gate.key()

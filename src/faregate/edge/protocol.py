@@ -77,6 +77,21 @@ class Protocol(HttpToolsProtocol):
         self._stop_clock()
         self._stop_send_clock()
         super().connection_lost(exc)
+        self._tell_of_loss()
+
+    def eof_received(self) -> None:
+        """Half a close is a hang-up (record 14): what has been sent goes out, and whoever waits to send more need not.
+
+        The connection ends by itself once that is out; a caller who takes none of it would be waited for until then.
+        """
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._tell_of_loss()
+        self.flow.resume_writing()
+
+    def _tell_of_loss(self) -> None:
         self.lost = True
         if self.on_lost is not None:
             self.on_lost()
