@@ -3,11 +3,13 @@
 Method: plain arithmetic beside the rule, over any amounts.
 """
 
+import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from faregate.core.ledger import OPERATOR_ACCOUNTS, Loss, Reserve, Wallet, affordable, split
+from faregate.core.ledger import OPERATOR_ACCOUNTS, Loss, Reserve, Wallet, affordable, split, unused
 from faregate.core.money import Nanos
+from faregate.wire.usage import Usage
 
 AMOUNTS = st.integers(0, 10**15)
 TOKENS = st.integers(0, 100_000)
@@ -62,3 +64,13 @@ def test_available_is_what_is_posted_less_what_is_held(posted: int, held: int) -
 def test_every_loss_of_the_operator_has_an_account_of_its_own_name() -> None:
     assert {loss.value for loss in Loss} < set(OPERATOR_ACCOUNTS)
     assert len(set(OPERATOR_ACCOUNTS)) == len(OPERATOR_ACCOUNTS)
+
+
+def test_what_a_call_did_not_use_is_what_it_took_less_what_was_used() -> None:
+    call = msgspec.structs.replace(command(0, 1, 100, 0), input_tokens=50, output_tokens=40, input_tokens_max=1_000)
+
+    assert unused(call, Usage(input=10, cache_read=5, cache_write_1h=15, output=7)) == (20, 33)
+    assert unused(call, Usage(input=90, output=60)) == (-40, -20)
+    assert unused(call, Usage()) == (50, 40)
+    # What upstream counts beyond what the call can come to is nonsense, and would keep the key waiting for days.
+    assert unused(call, Usage(input=10**9, cache_read=10**9, output=10**9)) == (50 - 1_000, 40 - 100)

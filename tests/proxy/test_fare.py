@@ -60,6 +60,10 @@ async def test_a_reservation_holds_the_ceiling_under_a_fresh_id(tmp_path: Path) 
         assert one.charge_id != two.charge_id and one.charge_id.startswith("msg_")
         assert one.input_ceiling + one.max_tokens * one.output_price == fare.quote.ceiling
         assert (one.max_tokens, one.min_tokens, one.idempotency_key) == (900, 256, "once")
+        guess = fare.quote.guess
+        assert (one.input_tokens, one.output_tokens) == (guess.input_tokens, guess.usage.output) != (0, 0)
+        assert one.input_tokens_max == fare.quote.input_tokens_max > one.input_tokens
+        assert one.abandon_budget == gate.running.gate.abandon_budget == 1_000_000_000
         assert one.body_sha256 == hashlib.sha256(fare.body).digest()
         refusing = Server(x_credits_on_shortfall="refuse").caller
         assert fare.reservation(gate.running.gate, refusing).min_tokens == 900

@@ -6,6 +6,7 @@ Method: a real ledger on a file, holds taken and ended in every order, and the a
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from faregate.core.errors import NotReady, PaymentRequired
@@ -127,6 +128,46 @@ async def test_a_reserve_whose_task_is_cancelled_leaves_nothing_held(tmp_path: P
         assert taking.cancelled()
         assert (receipt["state"], receipt["outcome"]) == ("released", "shutdown")
         assert await gate.books() == (OPENING, 0)
+
+
+async def test_what_a_call_takes_from_its_rates_is_corrected_by_what_it_used(tmp_path: Path) -> None:
+    async with standing(tmp_path) as gate:
+        key = await gate.key(input_tokens_per_minute=1_000_000, output_tokens_per_minute=1_000_000)
+        size = {"input_tokens": 400_000, "output_tokens": 90, "input_tokens_max": 500_000}
+        wired, at_ms = gate.running.gate, gate.running.gate.now_ms()
+        left = []
+        for number, reading in enumerate((READING, Reading(usage=Usage(input=10**9), basis=Basis.UPSTREAM), None)):
+            command = await reserve(gate, key, charge_id=f"msg_{number}")
+            command = msgspec.structs.replace(command, at_ms=at_ms, **size)
+            hold = await take(wired, command, gate.price())
+            left.append([bucket.remaining for bucket in hold.rates])
+            if reading is not None:
+                await hold.settle(Outcome.OK, reading, upstream="fake", attempts=1)
+            else:
+                await hold.release(Outcome.UPSTREAM_ERROR)
+        last = await take(wired, msgspec.structs.replace(command, charge_id="msg_9", input_tokens=0), gate.price())
+
+        assert left == [
+            [600_000, 999_910],
+            [600_000 - 10, 999_910 - 3],
+            [600_000 - 10 - 500_000, 999_910 - 3],
+        ]
+        assert [bucket.remaining for bucket in last.rates] == [500_000 - 10, 999_910 - 3]
+
+
+async def test_a_reserve_whose_task_is_cancelled_gives_its_tokens_back(tmp_path: Path) -> None:
+    async with standing(tmp_path) as gate:
+        key = await gate.key(input_tokens_per_minute=100, output_tokens_per_minute=100)
+        size = {"input_tokens": 60, "output_tokens": 60}
+        command = msgspec.structs.replace(await reserve(gate, key), **size)
+        taking = asyncio.create_task(take(gate.running.gate, command, gate.price()))
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        await gate.settled(key)
+        hold = await take(gate.running.gate, msgspec.structs.replace(command, charge_id="msg_2"), gate.price())
+
+        assert [bucket.level for bucket in hold.rates] == [40 * 60_000] * 2
 
 
 async def test_what_is_not_affordable_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
