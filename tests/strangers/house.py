@@ -69,6 +69,12 @@ class House:
                     line.shutdown(socket.SHUT_WR)
             return answers(heard(line))
 
+    def status(self, data: bytes) -> int:
+        """The status of one answer, with or without a body."""
+        with self.line() as line:
+            line.sendall(data)
+            return int(line.recv(1 << 16).split(b" ", 2)[1])
+
     def line(self, to: str | None = None) -> socket.socket:
         """A connection to the gateway."""
         url = httpx2.URL(to or self.gate.base_url)
