@@ -15,7 +15,7 @@ import pytest
 from faregate.core.money import NANOS_PER_CREDIT
 from faregate.proxy import relay
 from faregate.store import sqlite
-from faregate.upstreams.script import Play, Seen, error_frame, events, frame, frames_of, plain, stream
+from faregate.upstreams.script import error_frame, events, frame, frames_of, plain, stream
 from faregate.wire import sse
 from tests.contract.handmade import by_hand
 from tests.contract.riders import Rider, loss, message, streamed
@@ -117,39 +117,6 @@ async def test_when_the_end_is_seen_the_charge_is_already_durable(tmp_path: Path
 
         assert row == ("settled", 5 * 1_000 + 50 * 5_000)
         rider.leave()
-
-
-@pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
-async def test_while_the_charge_cannot_be_written_there_is_no_end_and_nobody_pays(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    is_stream: bool,  # noqa: FBT001
-) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_WAIT_MS", 200)
-    async with running(tmp_path) as gate:
-        key = await gate.key()
-        with ledger(tmp_path) as other:
-
-            def lock_then_answer(seen: Seen) -> Play:
-                other.execute("BEGIN IMMEDIATE")  # The hold is durable by now; from here on nothing else can be.
-                return stream(MESSAGE) if seen.document.get("stream") else plain(MESSAGE)
-
-            gate.upstream.play(lock_then_answer)
-            rider = await Rider.ask(gate, key, ask(stream=is_stream))
-            await rider.until(b'"request_id":"req_')
-            assert b"message_stop" not in rider.seen and b"database_unavailable" in rider.seen
-            if is_stream:
-                await rider.whole()
-                assert [event["type"] for event in rider.events[-2:]] == ["message_delta", "error"]
-            else:
-                assert rider.status == 503 and b"One two three" not in rider.seen
-            rider.leave()
-            posted, held = await gate.books()
-            assert posted == OPENING and held > 0, "nobody paid, and the hold is still open"
-
-        (receipt,) = await gate.settled(key)
-        assert (receipt["state"], receipt["charged"]) == ("released", "0"), "it came back once it could be written"
-        assert await gate.books() == (OPENING, 0)
 
 
 async def test_a_charge_that_the_ledger_refuses_costs_nothing_and_is_not_blamed_on_upstream(tmp_path: Path) -> None:

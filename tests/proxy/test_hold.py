@@ -182,15 +182,18 @@ async def test_what_is_not_affordable_is_refused_and_leaves_nothing(tmp_path: Pa
         assert await gate.books() == (100_000, 0)
 
 
-async def test_a_ledger_that_is_closed_takes_nothing(tmp_path: Path) -> None:
+async def test_a_ledger_that_is_closed_takes_no_hold_but_keeps_what_a_call_cost(tmp_path: Path) -> None:
     async with standing(tmp_path) as gate:
         key = await gate.key()
         hold, _ = await taken(gate, key)
         later = await reserve(gate, key, charge_id="msg_2")
         wired = gate.running.gate
     with pytest.raises(NotReady):
-        await hold.settle(Outcome.OK, READING, upstream="fake", attempts=1)
-    with pytest.raises(NotReady):
         await take(wired, later, hold._price)
+    await hold.settle(Outcome.OK, READING, upstream="fake", attempts=1)
 
-    assert hold.outcome is None
+    assert hold.outcome is Outcome.OK
+    async with standing(tmp_path) as gate:  # At the next start the spool comes before the sweep.
+        assert gate.running.store.swept.charges == 0
+        receipt = await gate.record(key, hold.charge_id)
+        assert (receipt.state, receipt.charged) == (State.SETTLED, hold.charged)

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from faregate.core.place import Place, Postgres
 from faregate.settings.check import POSTGRES_SCHEMES, check
 from faregate.settings.layers import Layers, SettingsError
 from faregate.settings.shape import (
@@ -29,7 +30,6 @@ from faregate.settings.shape import (
     Timeouts,
     UpstreamEntry,
 )
-from faregate.store.places import Place, Postgres
 
 ANTHROPIC_URL: Final = "https://api.anthropic.com"
 ANTHROPIC_KEY: Final = "ANTHROPIC_API_KEY"

@@ -34,6 +34,7 @@ class Charges:
         """In the spool, and not yet carried out."""
         self._spooling = asyncio.Lock()
         self._carrying_out: asyncio.Task[None] | None = None
+        self._closed = False
         self.too_late = 0
         """Settles from the spool whose hold had been given back before: the operator's loss."""
 
@@ -98,7 +99,8 @@ class Charges:
             await self._carry_out(self._spool)
 
     async def close(self) -> None:
-        """Try once more to carry out what is in the spool; the rest is the next start's."""
+        """Stop carrying out what is in the spool: the rest is the next start's."""
+        self._closed = True
         if self._carrying_out is not None:
             self._carrying_out.cancel()
             await asyncio.wait([self._carrying_out])
@@ -110,7 +112,7 @@ class Charges:
             except OSError as error:
                 raise refusal from error
             self._spooled.append(command)
-        if self._carrying_out is None or self._carrying_out.done():
+        if not self._closed and (self._carrying_out is None or self._carrying_out.done()):
             self._carrying_out = asyncio.create_task(self._carry_out_later(spool))
 
     async def _carry_out_later(self, spool: Spool) -> None:

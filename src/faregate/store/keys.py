@@ -55,6 +55,8 @@ class Keys:
         self._cache: OrderedDict[bytes, Key] = OrderedDict()
         self._limited: dict[str, bool] = {}
         self._trusted = True
+        self._forgotten = 0
+        """How often something was forgotten: what was read before that is not remembered after it."""
 
     def cached(self, key: str) -> Key | None:
         if not self._trusted:
@@ -66,14 +68,16 @@ class Keys:
         return found
 
     async def find(self, key: str) -> Key | None:
-        digest = self._digest(key)
+        digest, forgotten = self._digest(key), self._forgotten
         row = await self._readers.point(_BY_DIGEST, (digest,))
         if row is None or not hmac.compare_digest(row[-1], digest):
             return None
-        return self._remember(digest, _key(row))
+        found = _key(row)
+        return self._remember(digest, found) if forgotten == self._forgotten else found
 
     def forget(self, key_id: str | None) -> None:
         """Remember nothing of a key, or of any."""
+        self._forgotten += 1
         gone = [digest for digest, key in self._cache.items() if key_id in (None, key.id)]
         for digest in gone:
             del self._cache[digest]

@@ -19,10 +19,10 @@ from faregate.store.committer import Writer
 from faregate.store.database import Connection, Readers
 from faregate.store.sweep import Open, Swept
 
-RENEW_S: Final = 5.0
-LEASE_S: Final = 30.0
-GRACE_S: Final = 10.0
-SETTLED_IN_S: Final = 12.0
+RENEW_S: Final = 5
+LEASE_S: Final = 30
+GRACE_S: Final = 10
+SETTLED_IN_S: Final = 12
 """How long a node must have renewed without a gap before it calls others dead: two renewals of theirs and some."""
 
 _NOW: Final = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint"
@@ -30,7 +30,7 @@ _RENEW: Final = f"UPDATE node SET seen_at = {_NOW} WHERE name = ? AND incarnatio
 _DEAD: Final = f"""
 SELECT c.wallet_id, c.id, c.key_id, c.estimated, c.state FROM charge c LEFT JOIN node n ON n.name = c.node
 WHERE c.settled_at IS NULL
-  AND (n.name IS NULL OR c.incarnation < n.incarnation OR n.seen_at < {_NOW} - {int(LEASE_S * 1_000)})
+  AND (n.name IS NULL OR c.incarnation < n.incarnation OR n.seen_at < {_NOW} - {LEASE_S * 1_000})
 ORDER BY c.wallet_id, c.id LIMIT {sweep.SWEEP_MAX}
 """  # noqa: S608 - constants
 
@@ -53,9 +53,10 @@ class Lease:
         self._owner = (node, incarnation)
         self._now_ms = now_ms
         self._swept = swept
-        self._renewed: float | None = None
-        self._steady_since: float | None = None
-        self._orphaned: dict[str, float] = {}
+        self._renewed: int | None = None
+        self._steady_since: int | None = None
+        self._orphaned: dict[str, int] = {}
+        """Charges whose owner we take for dead, and since when we know."""
         self.lost = False
         """Whether another process has taken this node's name: what we held is no longer ours."""
 
@@ -63,13 +64,13 @@ class Lease:
         """Renew and sweep until cancelled."""
         while True:
             try:
-                await self.step(time.monotonic())
+                await self.step(int(time.monotonic()))
             except NotReady:
                 self._steady_since = None
             await asyncio.sleep(RENEW_S)
 
-    async def step(self, now: float) -> None:
-        """One renewal, and one look at the others. `now` is monotonic, in seconds. Raises NotReady."""
+    async def step(self, now: int) -> None:
+        """One renewal, and one look at the others. `now` is in seconds of a clock that never jumps. Raises NotReady."""
         if await self._writer.submit(_renew, self._owner) == 0:
             self.lost = True
             return
@@ -79,7 +80,7 @@ class Lease:
         if now - self._steady_since >= SETTLED_IN_S:
             await self._sweep(now)
 
-    async def _sweep(self, now: float) -> None:
+    async def _sweep(self, now: int) -> None:
         dead = await self._readers.scan(_dead)
         seen = {charge.id: self._orphaned.get(charge.id, now) for charge in dead}
         self._orphaned = seen

@@ -15,9 +15,9 @@ from typing import Any, Final
 import psycopg
 
 from faregate.core.errors import NotReady
+from faregate.core.place import Postgres
 from faregate.store import postgres
 from faregate.store.database import StoreRefused
-from faregate.store.places import Postgres
 
 CHANNEL: Final = "faregate"
 ALIVE_S: Final = 5.0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from faregate.core.place import Postgres
 from faregate.core.pricing import PriceVersion
 from faregate.store import keys, nodes, postgres, prices, schema_postgres
 from faregate.store.committer import Writer
@@ -18,7 +19,6 @@ from faregate.store.database import StoreRefused
 from faregate.store.lease import Lease
 from faregate.store.listener import Listener
 from faregate.store.opened import Beside, Opened
-from faregate.store.places import Postgres
 from faregate.store.postgres import Readers
 from faregate.store.postgres_writer import PostgresWriter
 from faregate.store.sweep import Swept

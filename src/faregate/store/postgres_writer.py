@@ -3,12 +3,12 @@
     BEGIN; lock the wallets of the batch, in the order of their ids; apply each; COMMIT
 
 What a command writes rides in a pipeline with the next one's question, so a batch costs one turn of the network for
-each question that it asks. All of it happens in the committer's thread. Replicas meet at the wallets' rows and nowhere else, and always in the same
-order, so they wait for one another and never in a circle; every statement after the lock sees what was committed before
-it (READ COMMITTED). What names no wallet (a new key, a price) goes alone.
+each question that it asks. All of it happens in the committer's thread. Replicas meet at the wallets' rows and nowhere
+else, and always in the same order, so they wait for one another and never in a circle; every statement after the lock
+sees what was committed before it (READ COMMITTED). What names no wallet (a new key, a price) goes alone.
 
 A command that the database refuses fails alone: each of the batch is then done in a transaction of its own. A lost
-connection is opened anew for up to PATIENCE_S, and the batch done again; but when it was lost at COMMIT, nobody knows
+connection is opened anew for up to PATIENCE_NS, and the batch done again; but when it was lost at COMMIT, nobody knows
 how that ended: it is read back from the database by the transaction's number, and never redone blindly. Where that
 cannot be read either, everybody is told NotReady, and what was asked must be safe to ask again.
 """
@@ -25,7 +25,7 @@ from faregate.store.committer import Job, answer
 from faregate.store.database import unavailable
 from faregate.store.postgres import Connection
 
-PATIENCE_S: Final = 2.0
+PATIENCE_NS: Final = 2_000_000_000
 """How long a batch waits for a database that is away."""
 
 PAUSE_S: Final = 0.05
@@ -87,12 +87,12 @@ class PostgresWriter:
 
     def _surely(self, batch: list[Job]) -> list[Any]:
         """Do a batch, again and again while the database is away, and say what each is told. Never raises."""
-        until = time.monotonic() + PATIENCE_S
+        until_ns = time.monotonic_ns() + PATIENCE_NS
         while True:
             try:
                 return self._together(batch)
             except _Unknown as unknown:
-                ended = self._read_back(unknown.number, until)
+                ended = self._read_back(unknown.number, until_ns)
                 if ended is not False:
                     return self._outcomes if ended else [unavailable(unknown) for _ in batch]
                 failure: Exception = unknown
@@ -101,7 +101,7 @@ class PostgresWriter:
                 if not passes:
                     return [self._alone(job, error) for job in batch]
                 failure = error
-            if time.monotonic() >= until:
+            if time.monotonic_ns() >= until_ns:
                 return [unavailable(failure) for _ in batch]
             time.sleep(PAUSE_S)
 
@@ -112,7 +112,7 @@ class PostgresWriter:
             try:
                 return self._together([job])[0]
             except _Unknown as unknown:
-                return self._outcomes[0] if self._read_back(unknown.number, 0.0) else unavailable(unknown)
+                return self._outcomes[0] if self._read_back(unknown.number, 0) else unavailable(unknown)
             except Exception as refusal:
                 if self._roll_back(refusal):
                     return unavailable(refusal)
@@ -150,7 +150,7 @@ class PostgresWriter:
                 raise
             return error
 
-    def _read_back(self, number: str, until: float) -> bool | None:
+    def _read_back(self, number: str, until_ns: int) -> bool | None:
         """How a transaction ended whose COMMIT was not answered: True, False, or None when nobody can tell."""
         while True:
             try:
@@ -162,7 +162,7 @@ class PostgresWriter:
                 return False  # A number that the database has not come to yet: this one never heard of it.
             except psycopg.Error as error:
                 self._roll_back(error)
-            if time.monotonic() >= until:
+            if time.monotonic_ns() >= until_ns:
                 return None
             time.sleep(PAUSE_S)
 

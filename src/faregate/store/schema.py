@@ -23,7 +23,7 @@ _NEXT_VERSION = "UPDATE meta SET value = ? WHERE name = 'schema_version'"
 
 def migrations(dialect: str = "sqlite") -> list[tuple[int, str]]:
     """Number and text of each migration that this program carries for a database, in order."""
-    folder = resources.files("faregate.store") / "migrations" / dialect
+    folder = resources.files("faregate.store").joinpath("migrations", dialect)
     found = [(match, file) for file in folder.iterdir() if (match := _NAME.fullmatch(file.name))]
     return sorted((int(match[1]), file.read_text(encoding="utf-8")) for match, file in found)
 

@@ -10,9 +10,9 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from faregate.core.place import Postgres
 from faregate.store import schema
 from faregate.store.database import StoreRefused
-from faregate.store.places import Postgres
 from faregate.store.postgres import Connection
 
 MIGRATION_MS: Final = 600_000

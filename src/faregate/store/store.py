@@ -19,6 +19,7 @@ from typing import Final
 
 from faregate.core.errors import NotReady
 from faregate.core.money import Nanos
+from faregate.core.place import Place, Postgres
 from faregate.core.pricing import PriceVersion
 from faregate.store import keys, on_postgres, on_sqlite, prices, sweep
 from faregate.store.charges import Charges
@@ -26,7 +27,6 @@ from faregate.store.committer import Committer, Hand, Nobody, Observe, Writer
 from faregate.store.database import Readers
 from faregate.store.office import Office
 from faregate.store.opened import Opened
-from faregate.store.places import Place, Postgres
 from faregate.store.records import Records
 from faregate.store.spool import Spool
 from faregate.store.sweep import Swept
