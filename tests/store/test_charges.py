@@ -77,14 +77,14 @@ async def test_a_caller_who_leaves_while_it_is_taken_can_release_it_behind(store
     assert await funds(store) == (10_000_000, 0)
 
 
-async def test_a_settle_is_carried_out_although_its_caller_left(tmp_path: Path) -> None:
-    async with opening(tmp_path) as store:
+async def test_a_settle_is_carried_out_although_its_caller_left(folder: Path) -> None:
+    async with opening(folder) as store:
         await fund(store, 10_000_000)
         await store.ledger.reserve(reserve(1))
         leaving = asyncio.ensure_future(store.ledger.settle(settle(1)))
         await asyncio.sleep(0)
         leaving.cancel()
-    async with opening(tmp_path) as store:
+    async with opening(folder) as store:
         assert store.swept.charges == 0
         assert await funds(store) == (9_850_000, 0)
 

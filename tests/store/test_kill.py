@@ -58,12 +58,12 @@ async def seen(store: Store, number: int) -> State:
 
 
 @pytest.mark.parametrize("lines", [1, 40, 300])
-async def test_what_was_acknowledged_stands_and_the_rest_returns(tmp_path: Path, lines: int) -> None:
-    async with opening(tmp_path) as store:
+async def test_what_was_acknowledged_stands_and_the_rest_returns(folder: Path, lines: int) -> None:
+    async with opening(folder) as store:
         await fund(store, 10**12)
     for life in range(2):
-        acknowledged = await killed_after(lines, tmp_path, life * LIFE)
-        async with opening(tmp_path) as store:
+        acknowledged = await killed_after(lines, folder, life * LIFE)
+        async with opening(folder) as store:
             for number in acknowledged:
                 expected = State.RELEASED if number % 4 == 0 else State.SETTLED
                 assert await seen(store, number) is expected

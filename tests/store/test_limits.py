@@ -2,7 +2,8 @@
 
 from faregate.store import limits
 from faregate.store.limits import NEVER_MS, Limit
-from tests.store.books import HOUR, KEY, NOW, WALLET, Raw
+from tests.store.books import HOUR, KEY, NOW, WALLET
+from tests.store.raw import Raw
 
 CAPS = (900, 500, None, 700)
 

@@ -4,7 +4,6 @@ Method: a Hypothesis state machine drives the real schema in raw SQL and a model
 database must take exactly what the model affords, and the audit's own SQL must find nothing after each step.
 """
 
-import sqlite3
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -12,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from faregate.store import audit
-from tests.store.books import WALLET, Raw
+from tests.store.books import WALLET
+from tests.store.raw import INTEGRITY, SqliteRaw
 
 
 class Books(RuleBasedStateMachine):
@@ -20,7 +20,7 @@ class Books(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.raw = Raw()
+        self.raw = SqliteRaw(None)
         self.count = 0
         self.posted = 1_000
         self.open: dict[str, int] = {}
@@ -37,7 +37,7 @@ class Books(RuleBasedStateMachine):
     def took(self, *statements: str) -> bool:
         try:
             self.raw.do(*statements)
-        except sqlite3.IntegrityError:
+        except INTEGRITY:
             return False
         return True
 

@@ -40,10 +40,10 @@ async def test_a_version_between_two_finds_its_place(store: Store) -> None:
     assert store.prices.price("small", NOW + 7) == between
 
 
-async def test_an_added_version_is_there_at_the_next_start(tmp_path: Path) -> None:
-    async with opening(tmp_path) as store:
+async def test_an_added_version_is_there_at_the_next_start(folder: Path) -> None:
+    async with opening(folder) as store:
         await store.office.price_add(LATER)
-    async with opening(tmp_path, prices=[PRICE, version(id="b@1", model="b")]) as store:
+    async with opening(folder, prices=[PRICE, version(id="b@1", model="b")]) as store:
         assert [price.id for price in store.prices.versions()] == ["b@1", PRICE.id, LATER.id]
 
 
@@ -68,7 +68,7 @@ async def test_the_same_version_again_is_welcome_and_another_under_its_name_is_n
     assert store.prices.versions() == [PRICE, LATER]
 
 
-async def test_a_shipped_version_with_the_day_of_another_is_refused(tmp_path: Path) -> None:
+async def test_a_shipped_version_with_the_day_of_another_is_refused(folder: Path) -> None:
     with pytest.raises(StoreRefused, match="never edited"):
-        async with opening(tmp_path, prices=[PRICE, version(id="small@twin")]):
+        async with opening(folder, prices=[PRICE, version(id="small@twin")]):
             pass

@@ -5,7 +5,6 @@ no memory; a crash by a store that is opened again with calls left open.
 """
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from faregate.store import rates
 from faregate.store.charges import Charges
 from faregate.store.statements import COUNT_OPEN
 from faregate.store.store import Store
-from tests.store.books import KEY, NOW, WALLET, Raw, fund, funds, key, message, opening, release, reserve, settle
+from tests.store.books import KEY, NOW, WALLET, fund, funds, key, message, opening, place, release, reserve, settle
+from tests.store.raw import INTEGRITY, Raw, SqliteRaw, raw_on
 
 
 def call(number: int, **fields: Any) -> Any:
@@ -46,14 +46,14 @@ def two_ledgers(store: Store) -> tuple[Charges, Charges]:
 # Rates ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_key_without_rates_is_told_none_and_leaves_no_row(tmp_path: Path) -> None:
-    async with opening(tmp_path) as store:
+async def test_a_key_without_rates_is_told_none_and_leaves_no_row(folder: Path) -> None:
+    async with opening(folder) as store:
         await fund(store, 10_000_000)
         assert (await store.ledger.reserve(call(1))).rates == ()
         await store.ledger.settle(settle(1, unused_input_tokens=5, unused_output_tokens=-5))
         assert await funds(store) == (9_850_000, 0)
 
-    assert rows(tmp_path) == []
+    assert rows(folder) == []
 
 
 async def test_each_rate_is_taken_with_the_hold_and_told_as_it_then_stands(store: Store) -> None:
@@ -125,13 +125,13 @@ async def test_who_is_refused_takes_nothing_from_any_rate_and_holds_nothing(stor
     assert await funds(store) == (10_000_000, 700_000)
 
 
-async def test_a_restart_gives_nothing_away(tmp_path: Path) -> None:
-    async with opening(tmp_path) as store:
+async def test_a_restart_gives_nothing_away(folder: Path) -> None:
+    async with opening(folder) as store:
         await fund(store, 10_000_000, requests_per_minute=2)
         for number in (1, 2):
             await store.ledger.reserve(call(number))
             await store.ledger.settle(settle(number))
-    async with opening(tmp_path) as store:
+    async with opening(folder) as store:
         error = await refusal(store.ledger, call(3))
         assert (error.code, error.retry_after_s) == ("requests", 30)
         assert (b"anthropic-ratelimit-requests-remaining", b"0") in error.headers
@@ -193,13 +193,13 @@ async def test_another_keys_calls_do_not_count(store: Store) -> None:
     assert (await refusal(store.ledger, call(3))).code == "concurrency"
 
 
-async def test_the_open_calls_of_a_dead_process_free_the_key_when_they_are_swept(tmp_path: Path) -> None:
-    async with opening(tmp_path) as store:
+async def test_the_open_calls_of_a_dead_process_free_the_key_when_they_are_swept(folder: Path) -> None:
+    async with opening(folder) as store:
         await fund(store, 10_000_000, concurrency=2)
         for number in (1, 2):
             await store.ledger.reserve(call(number))
         assert (await refusal(store.ledger, call(3))).code == "concurrency"
-    async with opening(tmp_path) as store:
+    async with opening(folder) as store:
         for number in (4, 5):
             await store.ledger.reserve(call(number))
         assert (await refusal(store.ledger, call(6))).code == "concurrency"
@@ -225,36 +225,40 @@ def abandoned(lost: object, since: object = NOW, key_id: str = KEY) -> str:
         rate("requests", 10**18 + 1),
         rate("requests", -(10**18) - 1),
         rate("requests", "NULL"),
-        rate("requests", 0.5),
         rate("requests", 0, -1),
         rate("dollars", 0),
         rate("requests", 0, key_id="nobody"),
         abandoned(0),
         abandoned(-1),
-        abandoned(0.5),
         abandoned(1, -1),
         abandoned(1, key_id="nobody"),
     ],
 )
 def test_the_database_refuses_a_rate_that_cannot_be(raw: Raw, statement: str) -> None:
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(INTEGRITY):
         raw.do(statement)
+
+
+@pytest.mark.parametrize("statement", [rate("requests", 0.5), abandoned(0.5)])
+def test_a_file_refuses_a_part_of_a_unit(tmp_path: Path, statement: str) -> None:
+    raw = SqliteRaw(tmp_path / "raw.db")
+    with pytest.raises(INTEGRITY):
+        raw.do(statement)
+    raw.close()
 
 
 def test_the_database_keeps_one_row_for_each_rate_of_a_key(raw: Raw) -> None:
     raw.do(rate("requests", 5), rate("input_tokens", -5), abandoned(1))
     for again in (rate("requests", 6), abandoned(2)):
-        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-            raw.do(again)
+        raw.refuses(again, because="UNIQUE")
 
 
 def test_open_calls_of_a_key_are_counted_in_an_index_of_open_calls(raw: Raw) -> None:
-    (plan,) = raw.connection.execute(f"EXPLAIN QUERY PLAN {COUNT_OPEN}", (WALLET, KEY)).fetchall()
-    assert "USING COVERING INDEX charge_open_by_key" in plan[-1]
+    assert [step for step in raw.plan(COUNT_OPEN) if "charge_open_by_key" in step]
 
 
 def rows(folder: Path) -> list[Any]:
-    connection = sqlite3.connect(folder / "faregate.db")
-    found = connection.execute("SELECT * FROM rate UNION ALL SELECT *, 0 FROM abandoned").fetchall()
-    connection.close()
-    return found
+    raw = raw_on(place(folder))
+    found = raw.rows()
+    raw.close()
+    return found["rate"] + found["abandoned"]

@@ -11,7 +11,8 @@ from faregate.core.limits import ABANDON_MS
 from faregate.core.money import Nanos
 from faregate.store import rates
 from faregate.store.store import Store
-from tests.store.books import KEY, NOW, WALLET, Raw, fund, message, opening, release, settle
+from tests.store.books import KEY, NOW, WALLET, fund, message, opening, release, settle
+from tests.store.raw import Raw
 from tests.store.test_rates import call, refusal, two_ledgers
 
 HOUR_S = ABANDON_MS // 1_000
@@ -80,14 +81,14 @@ async def test_a_loss_that_turns_out_after_the_end_counts_once(store: Store) -> 
     assert (await refusal(store.ledger, call(3, **budget))).details["lost"] == "0.1"
 
 
-async def test_without_a_budget_nobody_is_refused_and_one_that_is_set_later_knows_what_was_lost(tmp_path: Path) -> None:
-    async with opening(tmp_path) as store:
+async def test_without_a_budget_nobody_is_refused_and_one_that_is_set_later_knows_what_was_lost(folder: Path) -> None:
+    async with opening(folder) as store:
         await fund(store, 100_000_000)
         await store.ledger.reserve(call(1))
         await store.ledger.release(gone(1, 10**12))
         await store.ledger.reserve(call(2))
         await store.ledger.release(release(2))
-    async with opening(tmp_path) as store:
+    async with opening(folder) as store:
         await store.ledger.reserve(call(3))
         assert (await refusal(store.ledger, call(4, abandon_budget=Nanos(10**12)))).code == "abandoned"
         await store.ledger.reserve(call(5, abandon_budget=Nanos(10**12 + 1)))

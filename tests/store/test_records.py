@@ -110,7 +110,7 @@ async def test_writable_is_a_write(store: Store) -> None:
     assert await store.records.writable()
 
 
-async def test_a_store_that_was_closed_is_not_writable(tmp_path: Path) -> None:
-    async with opening(tmp_path) as store:
+async def test_a_store_that_was_closed_is_not_writable(folder: Path) -> None:
+    async with opening(folder) as store:
         closed = store.records
     assert not await closed.writable()

@@ -1,23 +1,9 @@
 """What the ledger's database itself refuses of holds, provoked in raw SQL."""
 
-import sqlite3
-
 import pytest
 
-from tests.store.books import WALLET, Raw
-
-
-def refused(raw: Raw, *statements: str, because: str) -> None:
-    before = list(raw.connection.iterdump())
-    with pytest.raises(sqlite3.IntegrityError, match=because):
-        raw.do(*statements)
-    assert list(raw.connection.iterdump()) == before
-
-
-def funds(raw: Raw) -> tuple[int, int]:
-    row: tuple[int, int] = raw.connection.execute("SELECT posted, held FROM account WHERE id = ?", (WALLET,)).fetchone()
-    return row
-
+from tests.store.books import WALLET
+from tests.store.raw import Raw
 
 # Holds ------------------------------------------------------------------------------------------------------------
 
@@ -26,15 +12,15 @@ def test_a_hold_on_a_charge_that_has_ended_is_refused(raw: Raw) -> None:
     for name, end in (("a", raw.settled("a", 0)), ("b", raw.released("b"))):
         raw.reserve(name, 100)
         raw.do(end)
-        refused(raw, raw.hold(name, 1), because="a hold is taken open")
+        raw.refuses(raw.hold(name, 1), because="a hold is taken open")
 
 
 def test_a_hold_for_an_orphan_or_for_nobody_is_refused(raw: Raw) -> None:
     raw.reserve("a", 100)
     raw.do("UPDATE charge SET state = 'orphaned' WHERE id = 'a'")
 
-    refused(raw, raw.hold("a", 1), because="a hold is taken open")
-    refused(raw, raw.hold("none", 1), because="a hold is taken open")
+    raw.refuses(raw.hold("a", 1), because="a hold is taken open")
+    raw.refuses(raw.hold("none", 1), because="a hold is taken open")
 
 
 def test_a_hold_is_the_next_move_of_its_account(raw: Raw) -> None:
@@ -48,7 +34,7 @@ def test_a_hold_is_the_next_move_of_its_account(raw: Raw) -> None:
         hold.format(WALLET, "nobody", 1, "NULL"),
         hold.format("operator", "world", 1, "NULL"),
     ):
-        refused(raw, wrong, because="a hold is taken open")
+        raw.refuses(wrong, because="a hold is taken open")
     raw.do(hold.format(WALLET, WALLET, 1, "NULL"))
 
 
@@ -56,19 +42,19 @@ def test_a_hold_is_the_next_move_of_its_account(raw: Raw) -> None:
 def test_what_a_hold_is_does_not_change(raw: Raw, change: str) -> None:
     raw.reserve("a")
 
-    refused(raw, f"UPDATE hold SET {change}", because="what a hold is")
+    raw.refuses(f"UPDATE hold SET {change}", because="what a hold is")
 
 
 def test_a_hold_of_an_open_charge_is_not_freed(raw: Raw) -> None:
     raw.reserve("a")
 
-    refused(raw, "UPDATE hold SET closed = 2", because="freed once")
+    raw.refuses("UPDATE hold SET closed = 2", because="freed once")
 
 
 def test_a_hold_that_was_freed_is_not_opened_again(raw: Raw) -> None:
     raw.reserve("a")
     raw.do(raw.released("a"))
-    assert funds(raw) == (1_000, 0)
+    assert raw.funds == (1_000, 0)
 
-    refused(raw, "UPDATE hold SET closed = NULL", because="freed once")
-    refused(raw, "UPDATE hold SET closed = 3", because="freed once")
+    raw.refuses("UPDATE hold SET closed = NULL", because="freed once")
+    raw.refuses("UPDATE hold SET closed = 3", because="freed once")
