@@ -18,8 +18,9 @@ import httpx2
 import pytest
 
 from faregate import app
+from faregate.stopping import until_signalled
 from faregate.upstreams.scripted_server import ScriptedServer
-from tests.gateway import ASK, running
+from tests.gateway import ASK, running, wired
 from tests.test_app import TOML, serving, told, where
 
 AN_HOUR = "gap_ms=60000;frames=60"
@@ -215,6 +216,16 @@ async def test_a_gateway_that_stops_is_not_ready_and_serves_what_comes_all_the_s
         assert answer.json()["error"]["details"]["error_code"] == "shutting_down"
         assert (await gate.get("/healthz")).status_code == 200
         assert (await gate.message(key)).status_code == 200
+
+
+async def test_the_first_signal_says_to_whoever_asks_that_it_is_not_ready(tmp_path: Path) -> None:
+    async with wired(tmp_path) as (gateway, _):
+        with until_signalled([], gateway.door, gateway.gate.drains, drain_s=20):
+            assert gateway.door.stopping_s == 0
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(20):
+                while not gateway.door.stopping_s:  # noqa: ASYNC110  # a signal has no event
+                    await asyncio.sleep(0.01)
 
 
 async def test_an_idle_gateway_stops_without_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -257,3 +257,16 @@ def test_no_model_is_named_anywhere_but_in_the_catalog() -> None:
         for text in code_strings(ast.parse(path.read_text("utf-8"))):
             named = [found.id for found in shipped().models() if found.id in text]
             assert not named, f"{path} names {named[0]}: what the code knows of a model it must ask the catalog for"
+
+
+def test_an_operators_file_says_whether_a_models_upstream_runs_to_completion() -> None:
+    more = f"[models.{HAIKU}]\nruns_to_completion = true\n"
+
+    assert [found.runs_to_completion for found in shipped().models()] == [False, False, False]
+    assert [found.runs_to_completion for found in extended(more).models()] == [True, False, False]
+    assert faults(edited("context_window", "runs_to_completion = 1\ncontext_window")) == [
+        f"models.toml: {HAIKU}: runs_to_completion: Expected `bool`, got `int`"
+    ]
+    assert faults(edited("x", "x"), more.replace("true", '"yes"')) == [
+        f"mine0.toml: {HAIKU}: runs_to_completion: should be true or false"
+    ]

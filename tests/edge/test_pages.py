@@ -88,3 +88,14 @@ def test_the_command_writes_into_the_folder_that_is_named(tmp_path: Path, capsys
 def test_a_model_without_words_has_no_page() -> None:
     wordless = msgspec.structs.replace(model(OPUS), prose=None)
     assert list(pages(Catalog([wordless]))) == []
+
+
+@pytest.mark.parametrize(
+    ("language", "stops", "goes_on"),
+    [("en", "the upstream is stopped", "the upstream runs to its end"), ("zh", "停止上游", "上游会运行到结束")],
+)
+def test_a_page_says_what_becomes_of_a_call_that_is_left(language: str, stops: str, goes_on: str) -> None:
+    kept = msgspec.structs.replace(model(HAIKU), runs_to_completion=True)
+
+    assert stops in render(model(HAIKU), language) and goes_on not in render(model(HAIKU), language)
+    assert goes_on in render(kept, language) and stops not in render(kept, language)

@@ -98,3 +98,14 @@ async def test_a_stop_of_the_reader_is_a_stop_and_not_a_leaving() -> None:
         await reading
     reply.end()
     assert await kept.read() == b""
+
+
+async def test_a_stop_that_comes_with_the_leaving_is_a_stop() -> None:
+    reply, _ = answer(200, whole=False)
+    kept = Kept(reply)
+    reading = asyncio.create_task(kept.read())
+    await asyncio.sleep(0)
+    kept.cancel()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading

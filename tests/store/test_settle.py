@@ -1,13 +1,15 @@
 """Ending a charge: money to the nanodollar, once, and every loss under its own name."""
 
+import asyncio
+
 import pytest
 
-from faregate.core.errors import Internal
-from faregate.core.ledger import Basis, Loss, Outcome, State
+from faregate.core.errors import Internal, NotReady
+from faregate.core.ledger import Basis, Lose, Loss, Outcome, State
 from faregate.core.money import Nanos
 from faregate.store.store import Store
 from faregate.wire.usage import Usage
-from tests.store.books import WALLET, fund, funds, message, release, reserve, settle
+from tests.store.books import KEY, NOW, WALLET, fund, funds, message, release, reserve, settle
 
 
 async def test_a_settle_takes_what_was_used_and_frees_the_rest(store: Store) -> None:
@@ -108,3 +110,53 @@ async def test_what_was_never_held_cannot_be_settled(store: Store) -> None:
 
     await store.ledger.release(release(1))  # but a release is welcome: the reserve it follows may have been refused
     assert await funds(store) == (1_000_000, 0)
+
+
+def late(number: int, amount: int) -> Lose:
+    """A loss that turned out after the end."""
+    return Lose(
+        charge_id=message(number),
+        wallet_id=WALLET,
+        key_id=KEY,
+        loss=Loss.ABANDON,
+        loss_amount=Nanos(amount),
+        at_ms=NOW + 5_000,
+    )
+
+
+async def test_a_loss_that_turns_out_after_the_end_is_booked_once_and_changes_nothing_else(store: Store) -> None:
+    await fund(store, 1_000_000)
+    await store.ledger.reserve(reserve(1))
+    await store.ledger.settle(settle(1))
+    before, books = await store.records.receipt(WALLET, message(1)), await funds(store)
+    for amount in (70_000, 70_000, 99_000):
+        await store.ledger.lose(late(1, amount))
+
+    assert (await store.office.operator_accounts())["abandon_loss"] == -70_000
+    assert (await store.records.receipt(WALLET, message(1)), await funds(store)) == (before, books)
+    assert not any(finding.count for finding in await store.office.audit())
+
+
+async def test_a_loss_that_its_end_has_booked_stands(store: Store) -> None:
+    await fund(store, 1_000_000)
+    await store.ledger.reserve(reserve(1))
+    await store.ledger.release(release(1, loss=Loss.ERROR, loss_amount=Nanos(5)))
+    await store.ledger.lose(late(1, 70_000))
+
+    accounts = await store.office.operator_accounts()
+    assert (accounts["error_loss"], accounts["abandon_loss"]) == (-5, 0)
+
+
+async def test_a_loss_before_its_charge_has_ended_is_refused_and_booked_by_itself_when_it_has(store: Store) -> None:
+    await fund(store, 1_000_000)
+    await store.ledger.reserve(reserve(1))
+    with pytest.raises(NotReady):
+        await store.ledger.lose(late(1, 70_000))
+    assert (await store.office.operator_accounts())["abandon_loss"] == 0
+    await store.ledger.release(release(1))
+    async with asyncio.timeout(20):
+        while (await store.office.operator_accounts())["abandon_loss"] == 0:  # noqa: ASYNC110  # a note has no event
+            await asyncio.sleep(0.01)
+
+    assert (await store.office.operator_accounts())["abandon_loss"] == -70_000
+    assert not any(finding.count for finding in await store.office.audit())

@@ -108,6 +108,7 @@ A `cache_control` block makes a repeated prompt cheaper: a hit is billed at the 
 | Vision | {vision} |
 | Streaming | {streaming} |
 | Prompt caching | {prompt_caching} |
+| After a hang-up | {hang_up} |
 | Other names | {aliases} |
 """,
     "zh": """\
@@ -208,6 +209,7 @@ curl -N -D - "$BASE_URL/v1/messages" \\
 | 支持 vision | {vision} |
 | 支持 streaming | {streaming} |
 | 支持 prompt caching | {prompt_caching} |
+| 断开后 | {hang_up} |
 | 其他名称 | {aliases} |
 """,
 }
@@ -222,6 +224,8 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "values": "One of {values}.",
         "cap": "At most {maximum} for this model.",
         "context": "{window} context",
+        "cancelled": "the upstream is stopped; paid is what was made until then",
+        "runs_to_completion": "the upstream runs to its end; paid is what was made until the hang-up",
     },
     "zh": {
         "yes": "是",
@@ -232,5 +236,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "values": "可选 {values}。",
         "cap": "本模型最大：{maximum}。",
         "context": "{window} context",
+        "cancelled": "停止上游；只付断开前已生成的部分",
+        "runs_to_completion": "上游会运行到结束；只付断开前已生成的部分",
     },
 }

@@ -59,6 +59,7 @@ def render(model: Model, language: str) -> str:
         context_window=f"{model.context_window:,}",
         max_output=model.max_output,
         image_tokens_max=f"{model.image_tokens_max:,}",
+        hang_up=words["runs_to_completion" if model.runs_to_completion else "cancelled"],
         aliases=_listed(list(model.aliases), language),
         **{name: words["yes" if getattr(able, name) else "no"] for name in ABILITIES},
     )
