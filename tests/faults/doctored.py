@@ -8,7 +8,8 @@ import sqlite3
 from pathlib import Path
 
 from tests.faults.checker import Note, UpstreamCall, check, read_sqlite
-from tests.store.books import KEY, WALLET, Raw
+from tests.store.books import KEY, WALLET
+from tests.store.raw import Raw, SqliteRaw
 
 USAGE = {"input": 7, "output": 0, "cache_read": 0, "cache_write_5m": 0, "cache_write_1h": 0}
 """Of each call that is settled here, at one nanodollar a token."""
@@ -19,7 +20,7 @@ class Doctored:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "books.db"
-        self.raw = Raw(self.path)
+        self.raw = SqliteRaw(self.path)
         self.notes: list[Note] = []
         self.calls: list[UpstreamCall] = []
         self.raw.do(
