@@ -90,7 +90,7 @@ class Anthropic:
         data = await self._read_whole(answer)
         if answer.status == 404:
             return None
-        message = _message_of(data)
+        message = self.redact(_message_of(data))
         if answer.status == 413:
             raise BodyTooLarge(message)
         if answer.status == 400 and not about_our_account(message):
