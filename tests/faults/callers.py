@@ -113,7 +113,7 @@ class Callers:
                     return note._replace(message_id=receipt["id"])
                 await asyncio.sleep(PAUSE_S)
                 continue
-            note = _note(plan, ear)
+            note = note_of(plan, ear)
             if note.saw != "cut" or note.left or plan.idempotency_key is None:
                 return note
         if note is None:
@@ -129,7 +129,7 @@ class Callers:
             return False
         try:
             async with asyncio.timeout(ANSWER_S_MAX):
-                writer.write(_head(plan, host, self._key) + plan.body)
+                writer.write(request(plan, host, self._key))
                 await self._hear(plan, reader, ear)
         except TimeoutError:
             self.trouble.append(f"stuck: {plan.marker} was not answered within {ANSWER_S_MAX} s")
@@ -153,15 +153,17 @@ class Callers:
                 return
 
 
-def _head(plan: Plan, host: str, key: str) -> bytes:
-    more = f"idempotency-key: {plan.idempotency_key}\r\n" if plan.idempotency_key else ""
+def request(plan: Plan, host: str, key: str, more: str = "") -> bytes:
+    """The call, byte for byte. `more` are further header lines."""
+    more += f"idempotency-key: {plan.idempotency_key}\r\n" if plan.idempotency_key else ""
     return (
         f"POST /v1/messages HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\nanthropic-version: 2023-06-01\r\n"
         f"content-type: application/json\r\ncontent-length: {len(plan.body)}\r\n{more}connection: close\r\n\r\n"
-    ).encode()
+    ).encode() + plan.body
 
 
-def _note(plan: Plan, ear: Ear) -> Note:
+def note_of(plan: Plan, ear: Ear) -> Note:
+    """What was seen, once nothing more will be."""
     note = Note(plan.marker, "cut", left=plan.leave_after is not None, body_sha256=plan.sha256)
     if ear.status >= 300:
         return note._replace(saw="error", left=False)
@@ -183,6 +185,7 @@ def _note(plan: Plan, ear: Ear) -> Note:
 
 
 def usage_of(reported: dict[str, Any]) -> Usage:
+    """The wire's names as ours."""
     written = reported["cache_creation"]
     return {
         "input": reported["input_tokens"],

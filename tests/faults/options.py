@@ -9,6 +9,7 @@ One rule: a figure says with which seed and of which commit it is.
 import argparse
 import asyncio
 import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Coroutine
@@ -85,6 +86,8 @@ def tell(text: str) -> None:
 
 def carry_out(run: Coroutine[Any, Any, None], tally: Tally) -> int:
     """Run it to its end, say how it went, and give the exit code."""
+    # Whoever stops us by SIGTERM wants what Ctrl-C does: no child may be left behind.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         asyncio.run(run)
     except KeyboardInterrupt:

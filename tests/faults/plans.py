@@ -55,11 +55,11 @@ class Plans:
         marker = f"call-{self._seed}-{self._count}"
         usage, output = self._usage(), chance.randint(1, 60)
         usage["output"] = output
-        plays, whole = self._plays(_message(marker, usage), streamed)
+        plays, whole = self._plays(message_of(marker, usage), streamed)
         leaves = chance.random() < 0.12
         return Plan(
             marker=marker,
-            body=_body(marker, streamed, chance.randint(60, 400)),
+            body=body_of(marker, streamed, chance.randint(60, 400)),
             usage=usage,
             plays=plays,
             whole=whole,
@@ -99,14 +99,15 @@ class Plans:
         return (events(frames, gap_ms=gap_ms, ending=ending, ending_after=after + 1),), -1
 
 
-def _body(marker: str, streamed: bool, max_tokens: int) -> bytes:  # noqa: FBT001
-    """As the gateway writes it again, so that its digest is known here too."""
+def body_of(marker: str, streamed: bool, max_tokens: int) -> bytes:  # noqa: FBT001
+    """A body as the gateway writes it again, so that its digest is known here too."""
     content = f"{marker} {PAD}"
     messages = [{"role": "user", "content": content}]
     return msgspec.json.encode({"model": MODEL, "max_tokens": max_tokens, "stream": streamed, "messages": messages})
 
 
-def _message(marker: str, usage: Usage) -> dict[str, Any]:
+def message_of(marker: str, usage: Usage) -> dict[str, Any]:
+    """What upstream answers it with."""
     words = " ".join(["ride"] * usage["output"])
     return {
         "id": f"msg_{marker}",

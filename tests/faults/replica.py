@@ -107,6 +107,11 @@ class Replica:
         if code != 0:
             raise Refused(f"the gateway ended with {code} when it was told to stop; see {self.log}")
 
+    @property
+    def socket(self) -> Path:
+        """Where a running gateway takes its owner's commands."""
+        return self.home / "admin.sock"
+
     async def command(self, *words: str) -> str:
         """A command of the command line, on the same data. Raises Refused with what it said."""
         process = await asyncio.create_subprocess_exec(
