@@ -123,6 +123,7 @@ def _beside(found: Opened, listener: Listener) -> Beside:
                 swept=swept,
             )
             store.ledger.leased(lease)
+            store.records.leased(lease)
             tasks.append(asyncio.create_task(lease.keep()))
         try:
             yield

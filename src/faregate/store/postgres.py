@@ -9,12 +9,14 @@ by the server, so that a stuck neighbour costs an error and not the gateway.
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.types.numeric import Int8Dumper
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from faregate.store.database import unavailable
 
@@ -27,6 +29,9 @@ STATEMENT_MS: Final = 10_000
 SCAN_MS: Final = 300_000
 """An audit of a large ledger takes its time."""
 READERS_MAX: Final = 4
+POOL_S: Final = 2
+"""How long a read waits for a connection."""
+AWAY_NS: Final = 1_000_000_000
 
 KEEPALIVES: Final = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
                      "tcp_user_timeout": 15_000}  # fmt: skip
@@ -128,16 +133,22 @@ def options(*, name: str, reads: bool = False) -> dict[str, Any]:
 
 
 class Readers:
-    """Reads beside the writer, on connections that cannot write."""
+    """Reads beside the writer, on connections that cannot write, in threads of their own.
+
+    When the database does not answer, a read is not ready, and for AWAY_NS so is every other, at once: callers who are
+    going to be refused should not stand in line for it.
+    """
 
     def __init__(self, url: str) -> None:
+        self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="faregate-reader")
+        self._away_until_ns = 0
         self._pool = ConnectionPool(
             url,
             kwargs={"autocommit": True, **options(name="faregate reader", reads=True)},
             configure=as_bigint,
             min_size=1,
             max_size=READERS_MAX,
-            timeout=CONNECT_S,
+            timeout=POOL_S,
             check=ConnectionPool.check_connection,
             open=False,
         )
@@ -155,24 +166,33 @@ class Readers:
 
     async def scan(self, read: Callable[[Connection], R]) -> R:
         """Run `read` beside the event loop."""
-        return await asyncio.to_thread(self._read, read, b"")
+        return await self._run(read, b"")
 
     async def snapshot(self, read: Callable[[Connection], R]) -> R:
         """Run `read` on one state of the database, whatever is written meanwhile."""
-        return await asyncio.to_thread(self._read, read, b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return await self._run(read, b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    async def _run(self, read: Callable[[Connection], R], begin: bytes) -> R:
+        if time.monotonic_ns() < self._away_until_ns:
+            raise unavailable(TimeoutError("the database did not answer a moment ago"))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, read, begin)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            self._away_until_ns = time.monotonic_ns() + AWAY_NS
+            raise unavailable(error) from error
+        except (psycopg.Error, PoolClosed) as error:
+            raise unavailable(error) from error
 
     def _read(self, read: Callable[[Connection], R], begin: bytes) -> R:
-        try:
-            with self._pool.connection() as raw:
-                if not begin:
-                    return read(Connection(raw))
-                raw.execute(begin)
-                try:
-                    return read(Connection(raw))
-                finally:
-                    raw.execute("ROLLBACK")
-        except (psycopg.Error, PoolTimeout) as error:
-            raise unavailable(error) from error
+        with self._pool.connection() as raw:
+            if not begin:
+                return read(Connection(raw))
+            raw.execute(begin)
+            try:
+                return read(Connection(raw))
+            finally:
+                raw.execute("ROLLBACK")
 
     def close(self) -> None:
         self._pool.close()
+        self._threads.shutdown()

@@ -10,6 +10,7 @@ from faregate.core.ledger import Receipt, Wallet
 from faregate.store import limits, receipts, wallets
 from faregate.store.committer import Writer
 from faregate.store.database import Connection, Readers
+from faregate.store.lease import Lease
 from faregate.store.statements import READ_RECEIPT, RECEIPT_COLUMNS
 
 PAGE_MAX: Final = 1_000
@@ -40,6 +41,11 @@ class Records:
         self._writer = writer
         self._readers = readers
         self._node = node
+        self._lease: Lease | None = None
+
+    def leased(self, lease: Lease) -> None:
+        """Be not ready once this lease is lost."""
+        self._lease = lease
 
     async def receipt(self, wallet_id: str, charge_id: str) -> Receipt | None:
         row = await self._readers.point(READ_RECEIPT, (wallet_id, charge_id))
@@ -80,6 +86,8 @@ class Records:
         return {limit.name: limit.available for limit in found}
 
     async def writable(self) -> bool:
+        if self._lease is not None and self._lease.lost:
+            return False
         try:
             return await self._writer.submit(_write, self._node)
         except NotReady:

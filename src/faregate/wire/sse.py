@@ -87,7 +87,9 @@ def _end_of_last(data: bytes) -> int:
 def cut(whole: bytes) -> list[bytes]:
     """Divide a run of whole frames; joined again they are `whole`."""
     if b"\r" not in whole:
-        return [text + b"\n\n" for text in whole.split(b"\n\n")[:-1]]
+        *texts, odd = whole.split(b"\n\n")
+        # One line end too many stands by itself, as upstream sent it.
+        return [text + b"\n\n" for text in texts] + ([odd] if odd else [])
     ends = [match.end() for match in _BLANK.finditer(whole)]
     return [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
