@@ -59,6 +59,15 @@ def test_only_whole_frames_are_let_through(cut: tuple[bytes, list[bytes]]) -> No
         assert b"".join(frame.raw for frame in sse.frames(run)) == run
 
 
+def test_a_line_end_too_many_is_passed_on_wherever_the_stream_is_cut() -> None:
+    stream = b"data: a\n\n\n\ndata: b\n\n\ndata: c\n\n"
+    for at in range(len(stream) + 1):
+        cutter = sse.Cutter()
+        runs = [cutter.push(stream[:at]), cutter.push(stream[at:])]
+        assert b"".join(frame.raw for run in runs for frame in sse.frames(run)) == stream
+        assert [frame.data for run in runs for frame in sse.frames(run) if frame.data] == [b"a", b"b", b"c"]
+
+
 def test_a_frame_without_its_end_waits() -> None:
     cutter = sse.Cutter()
 
