@@ -5,6 +5,8 @@ store    an owner's store on it
 raw      SQL on it, with a wallet in it
 """
 
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from faregate.store.store import Store
 from tests import postgres
 from tests.store.books import URL, opening
+from tests.store.line import Line, line_to
 from tests.store.raw import PostgresRaw, Raw, SqliteRaw
 
 
@@ -21,10 +24,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     if request.param == "sqlite":
         yield tmp_path
         return
-    url = postgres.migrated_database()
-    (tmp_path / URL).write_text(url)
-    yield tmp_path
-    postgres.drop(url)
+    yield request.getfixturevalue("database")
 
 
 @pytest.fixture
@@ -57,3 +57,37 @@ def postgres_raws() -> Iterator[PostgresRaw]:
     yield connection
     connection.close()
     postgres.drop(url)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Path]:
+    """A folder that stands for a PostgreSQL database: what `folder` is in its second life."""
+    url = postgres.migrated_database()
+    (tmp_path / URL).write_text(url)
+    yield tmp_path
+    postgres.drop(url)
+
+
+@pytest.fixture
+def empty() -> Iterator[str]:
+    """The URL of a PostgreSQL database with nothing in it."""
+    url = postgres.fresh_database()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def line(database: Path) -> Iterator[Line]:
+    """A line to `database` that can be cut."""
+    with line_to((database / URL).read_text()) as line:
+        yield line
+
+
+@pytest.fixture
+def own_server() -> Iterator[postgres.Server]:
+    """A server that a test may stop and start. Its folder is short of name: a socket's path is."""
+    folder = Path(tempfile.mkdtemp(prefix="faregate-pg-"))
+    server = postgres.Server(folder, settings=postgres.HASTY)
+    yield server
+    server.stop("immediate")
+    shutil.rmtree(folder, ignore_errors=True)

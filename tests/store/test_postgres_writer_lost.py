@@ -1,0 +1,158 @@
+"""A connection to PostgreSQL that is lost: what it carried happens once, or is known not to have happened.
+
+Method: a real line to a real server, cut before or behind the COMMIT that it carries; and a server that fails.
+"""
+
+import asyncio
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faregate.core.errors import NotReady
+from faregate.core.ledger import State
+from faregate.core.money import Nanos
+from faregate.core.place import Postgres
+from faregate.store import postgres_writer
+from faregate.store.store import Store
+from tests.postgres import Server
+from tests.store.books import (
+    NOW,
+    PEPPER,
+    PRICE,
+    URL,
+    WALLET,
+    fund,
+    funds,
+    message,
+    opening,
+    release,
+    reserve,
+    settle,
+)  # fmt: skip
+from tests.store.line import AFTER, BEFORE, Line
+
+
+def through(line: Line, **options: Any) -> Any:
+    """A store whose database is at the end of a line."""
+    return Store.open(Postgres(line.url), pepper=PEPPER, prices=[PRICE], clock=lambda: NOW, node="main", **options)
+
+
+async def topup(store: Store, amount: int, reference: str) -> None:
+    await store.office.topup(WALLET, Nanos(amount), note=None, reference=reference, at_ms=NOW)
+
+
+async def state(store: Store, number: int) -> State | None:
+    receipt = await store.records.receipt(WALLET, message(number))
+    return None if receipt is None else receipt.state
+
+
+@pytest.mark.parametrize("cut", [BEFORE, AFTER])
+async def test_a_commit_whose_answer_was_lost_is_read_back_and_happens_once(
+    line: Line, database: Path, cut: str
+) -> None:
+    async with opening(database, node="beside") as beside, through(line) as store:
+        await fund(store, 10_000_000)
+        verbs: tuple[Callable[[], Awaitable[object]], ...] = (
+            lambda: topup(store, 5, "again"),
+            lambda: store.ledger.reserve(reserve(1)),
+            lambda: store.ledger.settle(settle(1)),
+            lambda: store.ledger.reserve(reserve(2)),
+            lambda: store.ledger.release(release(2)),
+        )
+        for number, verb in enumerate(verbs, start=1):
+            line.sever()
+            line.cut = cut
+            await verb()
+            assert line.cuts == number
+
+        assert await funds(beside) == (10_000_000 + 5 - 150_000, 0)
+        assert [await state(beside, number) for number in (1, 2)] == [State.SETTLED, State.RELEASED]
+        assert len(await beside.office.transfers(WALLET, limit=9)) == 3
+
+
+@pytest.mark.parametrize("cut", [BEFORE, AFTER])
+async def test_a_hold_that_nobody_knows_of_is_a_503_and_returns_by_itself(
+    line: Line, database: Path, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_writer, "PATIENCE_NS", 300_000_000)
+    async with opening(database, node="beside") as beside, through(line) as store:
+        await fund(store, 10_000_000)
+        line.sever()
+        line.cut, line.stays_down = cut, True
+        with pytest.raises(NotReady) as refusal:
+            await store.ledger.reserve(reserve(1))
+        assert refusal.value.code == "database_unavailable" and line.cuts == 1
+        line.up()
+        await store.ledger.reserve(reserve(2))
+
+        expected = {BEFORE: None, AFTER: State.RELEASED}[cut]
+        async with asyncio.timeout(30):
+            while await state(beside, 1) is not expected:  # noqa: ASYNC110 - the database alone tells
+                await asyncio.sleep(0.05)
+        assert await funds(beside) == (10_000_000, 600_000)
+
+
+@pytest.mark.parametrize("cut", [BEFORE, AFTER])
+async def test_a_settle_that_nobody_knows_of_goes_to_the_spool_and_is_charged_once(
+    line: Line, database: Path, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_writer, "PATIENCE_NS", 300_000_000)
+    spool = database / "spool"
+    async with opening(database, node="beside") as beside, through(line, spool=spool) as store:
+        await fund(store, 10_000_000)
+        await store.ledger.reserve(reserve(1))
+        line.sever()
+        line.cut, line.stays_down = cut, True
+        await store.ledger.settle(settle(1))
+        assert line.cuts == 1 and spool.exists()
+        line.up()
+
+        async with asyncio.timeout(30):
+            while spool.exists():  # noqa: ASYNC110 - the database alone tells
+                await asyncio.sleep(0.05)
+        assert await state(beside, 1) is State.SETTLED
+        assert await funds(beside) == (9_850_000, 0)
+
+
+async def test_a_server_that_fails_under_load_loses_nothing_and_charges_nothing_twice(
+    own_server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / URL).write_text(own_server.url)
+    settled = 0
+    async with opening(tmp_path, spool=tmp_path / "spool") as store:
+        await fund(store, 10**12)
+        done = asyncio.Event()
+
+        async def caller(first: int) -> int:
+            mine = 0
+            for number in itertools.count(first, 100):
+                if done.is_set() and mine:
+                    return mine
+                try:
+                    await store.ledger.reserve(reserve(number))
+                except NotReady:
+                    await asyncio.sleep(0.01)
+                    continue
+                await store.ledger.settle(settle(number))
+                mine += 1
+            raise AssertionError
+
+        callers = [asyncio.ensure_future(caller(number)) for number in range(16)]
+        for _ in range(3):
+            await asyncio.to_thread(own_server.stop, "immediate")
+            await asyncio.to_thread(own_server.start)
+            await store_answers(store)
+        done.set()
+        settled = sum(await asyncio.gather(*callers))
+        async with asyncio.timeout(30):
+            while await funds(store) != (10**12 - settled * 150_000, 0):  # noqa: ASYNC110 - the database alone tells
+                await asyncio.sleep(0.05)
+    assert settled >= 16
+
+
+async def store_answers(store: Store) -> None:
+    async with asyncio.timeout(30):
+        while not await store.records.writable():  # noqa: ASYNC110 - the database alone tells
+            await asyncio.sleep(0.02)
