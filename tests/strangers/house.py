@@ -108,9 +108,13 @@ class House:
 def heard(line: socket.socket) -> bytes:
     """Everything until the other side closes."""
     pieces = []
-    with contextlib.suppress(ConnectionResetError):
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
         while piece := line.recv(1 << 16):
             pieces.append(piece)
+            if b"\r\nconnection: close\r\n" in piece:
+                # Who has read that it is over need not be waited for: without this the gateway lingers for a second.
+                with contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_WR)
     return b"".join(pieces)
 
 
