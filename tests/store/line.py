@@ -31,6 +31,8 @@ class Line:
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._open = True
         self._threads: list[threading.Thread] = []
+        self._flows = threading.Event()
+        self._flows.set()
         self.cut: str | None = None
         self.cuts = 0
         self.stays_down = False
@@ -48,6 +50,12 @@ class Line:
         with self._lock:
             self._open = True
 
+    def stall(self) -> None:
+        self._flows.clear()
+
+    def flow(self) -> None:
+        self._flows.set()
+
     def sever(self) -> None:
         """Cut what is connected. Whoever connects anew gets through, and its statements are not prepared yet."""
         with self._lock:
@@ -60,6 +68,7 @@ class Line:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.flow()
         self.sever()
         for thread in self._threads:
             thread.join()
@@ -95,6 +104,7 @@ class Line:
                place: str) -> None:  # fmt: skip
         with contextlib.suppress(OSError):
             while said := source.recv(65_536):
+                self._flows.wait()
                 if _COMMIT in said and self._cuts_here(place):
                     break
                 sink.sendall(said)

@@ -5,6 +5,7 @@ Method: a real line to a real server, cut before or behind the COMMIT that it ca
 
 import asyncio
 import itertools
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 

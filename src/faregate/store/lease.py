@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from faregate.core.errors import NotReady
+from faregate.core.errors import GatewayError
 from faregate.store import sweep
 from faregate.store.committer import Writer
 from faregate.store.database import Connection, Readers
@@ -65,7 +65,7 @@ class Lease:
         while True:
             try:
                 await self.step(int(time.monotonic()))
-            except NotReady:
+            except GatewayError:  # Whatever it was: a node that stops renewing is taken for dead by the others.
                 self._steady_since = None
             await asyncio.sleep(RENEW_S)
 

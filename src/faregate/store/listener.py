@@ -71,7 +71,7 @@ class Listener:
                 await heard("")
                 trust(True)
                 await self._pass_on(heard)
-            except (psycopg.Error, NotReady, StoreRefused):
+            except (psycopg.Error, NotReady, StoreRefused, TimeoutError):
                 await asyncio.sleep(PAUSE_S)
             finally:
                 trust(False)

@@ -1,0 +1,143 @@
+"""What one replica does, the others know on their next call; and one that cannot hear remembers nothing.
+
+Method: two stores on one database, by two names. One of them may hang on a line that is cut or stalled.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from faregate.core.errors import NotReady, Unauthenticated
+from faregate.core.place import Postgres
+from faregate.store import listener, postgres
+from faregate.store.database import StoreRefused
+from faregate.store.store import Store
+from tests.store.books import KEY, NOW, PEPPER, PRICE, SECRET, URL, fund, opening, reserve
+from tests.store.line import Line
+
+
+def through(line: Line) -> Any:
+    """A store whose database is at the end of a line."""
+    return Store.open(Postgres(line.url), pepper=PEPPER, prices=[PRICE], clock=lambda: NOW, node="far")
+
+
+async def until(seen: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not seen():  # noqa: ASYNC110 - another process tells, when it likes
+            await asyncio.sleep(0.01)
+
+
+async def at_hand(store: Store) -> None:
+    """Once the store remembers the key."""
+    async with asyncio.timeout(30):
+        while store.keys.cached(SECRET) is None:
+            await asyncio.sleep(0.01)
+            await store.keys.find(SECRET)
+
+
+async def test_a_key_that_is_revoked_on_one_replica_is_refused_by_the_other_at_once(database: Path) -> None:
+    async with opening(database, node="one") as one, opening(database, node="two") as two:
+        await fund(one, 10_000_000)
+        await at_hand(two)
+        await one.office.key_revoke(KEY, at_ms=NOW)
+
+        with pytest.raises(Unauthenticated) as refusal:  # whatever it still remembers
+            await two.ledger.reserve(reserve(1))
+        assert refusal.value.code == "key_revoked"
+        await until(lambda: two.keys.cached(SECRET) is None)
+        found = await two.keys.find(SECRET)
+        assert found is not None and found.revoked_at_ms == NOW
+
+
+async def test_another_key_stays_at_hand(database: Path) -> None:
+    async with opening(database, node="one") as one, opening(database, node="two") as two:
+        await fund(one, 0)
+        await one.office.key_create((await one.office.key_find(KEY)).__class__(
+            id="key_2", wallet_id="wal_1", name="second", created_at_ms=NOW), secret="second")  # fmt: skip
+        await at_hand(two)
+        await two.keys.find("second")
+        await one.office.key_revoke("key_2", at_ms=NOW)
+        await until(lambda: two.keys.cached("second") is None)
+
+        assert two.keys.cached(SECRET) is not None
+
+
+async def test_a_price_that_is_added_on_one_replica_is_in_force_on_the_other(database: Path) -> None:
+    facts = {name: getattr(PRICE, name) for name in PRICE.__struct_fields__}
+    dearer = PRICE.__class__(**{**facts, "id": "dearer", "valid_from_ms": NOW, "input": 2_000})
+    async with opening(database, node="one") as one, opening(database, node="two") as two:
+        assert two.prices.price(PRICE.model, NOW) == PRICE
+        await one.office.price_add(dearer)
+
+        await until(lambda: two.prices.price(PRICE.model, NOW) == dearer)
+        assert two.prices.versions() == one.prices.versions() == [PRICE, dearer]
+
+
+async def test_what_was_said_while_nobody_listened_is_looked_up(line: Line, database: Path) -> None:
+    async with opening(database, node="near") as near, through(line) as far:
+        await fund(near, 0)
+        await at_hand(far)
+        line.down()
+        await until(lambda: far.keys.cached(SECRET) is None)
+        with pytest.raises(NotReady):
+            await far.keys.find(SECRET)
+        await near.office.key_revoke(KEY, at_ms=NOW)
+        line.up()
+
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    found = await far.keys.find(SECRET)
+                    break
+                except NotReady:
+                    await asyncio.sleep(0.05)
+        assert found is not None and found.revoked_at_ms == NOW
+        await at_hand(far)
+
+
+async def test_a_listener_whose_connection_is_ended_trusts_nothing_until_it_listens_again(database: Path) -> None:
+    async with opening(database) as store:
+        await fund(store, 0)
+        await at_hand(store)
+        with psycopg.connect((database / URL).read_text(), autocommit=True) as other:
+            ended = other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'faregate listener' AND datname = current_database()"
+            ).fetchall()
+        assert ended == [(True,)]
+        await until(lambda: store.keys.cached(SECRET) is None)
+        await at_hand(store)
+
+
+async def test_a_line_that_only_hangs_is_given_up_and_listened_on_again(
+    line: Line, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "ALIVE_S", 0.2)
+    monkeypatch.setattr(postgres, "CONNECT_S", 2)
+    async with opening(database, node="near") as near, through(line) as far:
+        await fund(near, 0)
+        await at_hand(far)
+        line.stall()
+        await until(lambda: far.keys.cached(SECRET) is None)
+        line.flow()
+
+        await at_hand(far)
+
+
+async def test_two_live_processes_never_have_one_name(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "NAME_S", 0)
+    async with opening(database, node="one") as one:
+        with pytest.raises(StoreRefused, match=r"name one is running on .* FAREGATE_SERVER_NODE"):
+            async with opening(database, node="one"):
+                raise AssertionError("it was opened")
+        assert await one.records.writable()
+        async with opening(database, node="two", serves=True) as two:
+            assert await two.records.writable()
+        async with opening(database, node="one", serves=False):  # a command takes no name
+            pass
+    async with opening(database, node="one") as again:
+        assert again.incarnation == 2
