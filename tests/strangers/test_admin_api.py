@@ -177,7 +177,7 @@ def test_a_body_that_is_no_form_is_refused_and_leaves_nothing(house: House, what
 
 
 def test_amounts_at_the_ends_of_their_range_move_exactly_or_not_at_all(house: House) -> None:
-    most = "4611686018427387.904"
+    most = "100000000000000"
     assert asked(house, "POST", "/wallets", json={"name": "ends"}).status_code == 201
 
     def moved(path: str, amount: str) -> int:
@@ -187,5 +187,7 @@ def test_amounts_at_the_ends_of_their_range_move_exactly_or_not_at_all(house: Ho
     assert moved("topups", most) == 201
     assert (moved("topups", "0.001"), moved("topups", most), moved("adjustments", most)) == (400, 400, 400)
     assert moved("adjustments", f"-{most}") == 201
+    for _ in range(20):  # Their sum is still one that a column bears, or the audit could not say that all is well.
+        assert (moved("topups", most), moved("adjustments", f"-{most}")) == (201, 201)
     assert asked(house, "GET", "/wallets/ends").json()["balance"] == "0"
     assert asked(house, "GET", "/audit").json()["clean"] is True

@@ -18,8 +18,8 @@ NANOS_PER_CREDIT: Final = 1_000
 CREDITS_PER_USD: Final = 1_000_000
 NANOS_PER_USD: Final = NANOS_PER_CREDIT * CREDITS_PER_USD
 
-NANOS_MAX: Final = 2**62
-"""The most that one amount may be: a quarter of a signed 64-bit column, so that sums of a few never overflow."""
+NANOS_MAX: Final = 10**17
+"""The most that one amount or wallet may be, a hundred million dollars: ninety of them fit into a signed 64-bit sum."""
 
 _CREDITS = re.compile(r"(-?)(\d{1,16})(?:\.(\d{1,3}))?", re.ASCII)
 
