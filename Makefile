@@ -13,13 +13,13 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 ARGS ?=
 
-.PHONY: help setup run test lint docs lock bench simulate clean
+.PHONY: help setup run test lint docs lock bench simulate kill race pg-restarts clean
 .DEFAULT_GOAL := help
 # One pip at a time: two would write into the same folder.
 .NOTPARALLEL:
 
 help:  ## list what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: $(VENV)/.package $(VENV)/.model  ## install the gateway into .venv
 
@@ -51,6 +51,15 @@ bench: setup $(VENV)/.dev  ## measure what a call through the gateway costs
 
 simulate: setup $(VENV)/.dev  ## run the whole gateway on a virtual clock (REQUESTS=100000 SEED=1 JOBS=2; WORLD=17 for one part)
 	@$(BIN)/python -m tests.simulation --requests "$(or $(REQUESTS),100000)" --seed "$(or $(SEED),1)" --jobs "$(or $(JOBS),1)" $(if $(WORLD),--world "$(WORLD)")
+
+kill: setup $(VENV)/.dev  ## kill -9 the gateway under load, and prove the books (KILLS=200 DB=sqlite SEED=1)
+	@$(BIN)/python -m tests.faults.kill --kills "$(or $(KILLS),200)" --db "$(or $(DB),sqlite)" --seed "$(or $(SEED),1)"
+
+race: setup $(VENV)/.dev  ## race for the last credits: as many calls as they pay for (ROUNDS=500 DB=sqlite SEED=1)
+	@$(BIN)/python -m tests.faults.race --rounds "$(or $(ROUNDS),500)" --db "$(or $(DB),sqlite)" --seed "$(or $(SEED),1)"
+
+pg-restarts: setup $(VENV)/.dev  ## kill PostgreSQL under three replicas, and prove the books (N=50 SEED=1)
+	@$(BIN)/python -m tests.faults.pg_restarts --restarts "$(or $(N),50)" --seed "$(or $(SEED),1)"
 
 clean:  ## remove what was made here; the data folder is never touched
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -96,8 +96,10 @@ class Callers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _go_on(self) -> None:
-        while not self._finishing:
+        while True:  # Each makes one call at least, however soon they are to finish.
             self.notes.append(await self._to_its_end(self._plan()))
+            if self._finishing:
+                return
 
     async def _to_its_end(self, plan: Plan) -> Note:
         """One call, repeated as far as its caller may."""

@@ -91,13 +91,20 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, database_url: str | None, *, replicas: int, seed: int) -> AsyncIterator[House]:
-    """Build it, with no replica started yet; nothing of it runs any more afterwards. No URL is SQLite in the home."""
+async def house(
+    folder: Path, database_url: str | None, *, replicas: int, seed: int, named: bool = True
+) -> AsyncIterator[House]:
+    """Build it, with no replica started yet; nothing of it runs any more afterwards. No URL is SQLite in the home.
+
+    Replicas that are `named` take over at each start what they had left open; the others' leases must run out.
+    """
     upstream = Upstream()
     base_url = await upstream.start()
-    homes = [folder / f"home{number}" for number in range(replicas)]
-    here = House([Replica(home, upstream=base_url, database_url=database_url) for home in homes], upstream,
-                 database_url, seed)  # fmt: skip
+    built = [
+        Replica(folder / name, upstream=base_url, database_url=database_url, node=name if named else None)
+        for name in (f"home{number}" for number in range(replicas))
+    ]
+    here = House(built, upstream, database_url, seed)
     try:
         yield here
     finally:

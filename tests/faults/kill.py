@@ -2,7 +2,8 @@
 
 A house after the other, each on an empty database: 24 callers stream and post while its gateway is killed, at random or
 at a named point, and started again on the same home. When all is at rest, every note of every caller is held against
-its receipt, the wallet, `faregate audit` and the checker. On PostgreSQL there are two replicas, killed in turn.
+its receipt, the wallet, `faregate audit` and the checker. On PostgreSQL there are two replicas, killed in turn; in
+every second house they come back under another name, so that what they held is the sweeper's to return.
 """
 
 import asyncio
@@ -29,8 +30,9 @@ async def kills(count: int, *, db: str, seed: int, tally: Tally, callers: int = 
     for number in range(-(-count // KILLS_PER_HOUSE)):
         share = min(KILLS_PER_HOUSE, count - number * KILLS_PER_HOUSE)
         seeded, replicas = seed * 1_000 + number, 1 if db == "sqlite" else 2
+        named = number % 2 == 0
         with tempfile.TemporaryDirectory(prefix="faregate-kill-") as folder:
-            async with house(Path(folder), await fresh(db), replicas=replicas, seed=seeded) as here:
+            async with house(Path(folder), await fresh(db), replicas=replicas, seed=seeded, named=named) as here:
                 await _live_and_die(here, share, db, tally, callers)
                 tally.add(await here.judge_callers())
         tell(tally.line())

@@ -27,6 +27,7 @@ from tests.faults.checker import Note
 from tests.faults.house import House, fresh, house
 from tests.faults.options import Tally, carry_out, parser, positive, tell, with_database
 from tests.faults.plans import Plan, body_of, message_of
+from tests.faults.replica import ADMIN_TOKEN
 
 CLIENTS_MAX = 256
 ROUNDS_PER_HOUSE = 100
@@ -183,8 +184,8 @@ async def _client(
 
 
 def _admin(here: House) -> httpx2.AsyncClient:
-    transport = httpx2.AsyncHTTPTransport(uds=str(here.replicas[0].socket))
-    return httpx2.AsyncClient(transport=transport, base_url="http://faregate", timeout=30)
+    token = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+    return httpx2.AsyncClient(base_url=here.replicas[0].admin_url(), headers=token, timeout=30, trust_env=False)
 
 
 async def _post(admin: httpx2.AsyncClient, path: str, form: dict[str, object]) -> dict[str, object]:

@@ -11,9 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # it carries no types
+
 ROOT = Path(__file__).parents[2]
 START_S_MAX = 60.0
 STOP_S_MAX = 120.0
+ADMIN_TOKEN = "proof-of-the-operator-0123456789"
 UPSTREAM_KEY = "sk-upstream-0123456789"
 
 _ADDRESS = re.compile(r"Faregate is at\s+(http://\S+)")
@@ -24,22 +27,25 @@ class Refused(Exception):
 
 
 class Replica:
-    def __init__(self, home: Path, *, upstream: str, database_url: str | None) -> None:
+    def __init__(self, home: Path, *, upstream: str, database_url: str | None, node: str | None = None) -> None:
+        """A `node` of its own takes over at each start what it had left open; else its lease must run out."""
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.url: str | None = None
         """Where it takes calls; None while it does not."""
         self.lives = 0
         self._config = home / "faregate.toml"
+        named = f'node = "{node}"\n' if node and database_url else ""
         self._config.write_text(
-            f'[server]\nport = 0\n[[upstreams]]\nname = "fake"\nkind = "anthropic"\nbase_url = "{upstream}"\n'
-            'api_key_env = "UPSTREAM_KEY"\n[log]\nlevel = "warning"\n'
+            f'[server]\nport = 0\n{named}[admin]\nport = 0\n[log]\nlevel = "warning"\n[[upstreams]]\nname = "fake"\n'
+            f'kind = "anthropic"\nbase_url = "{upstream}"\napi_key_env = "UPSTREAM_KEY"\n'
         )
         self._environ = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "FAREGATE_HOME": str(home),
             "UPSTREAM_KEY": UPSTREAM_KEY,
+            "FAREGATE_ADMIN_TOKEN": ADMIN_TOKEN,
         }
         if database_url is not None:
             self._environ["FAREGATE_DATABASE_URL"] = database_url
@@ -107,10 +113,13 @@ class Replica:
         if code != 0:
             raise Refused(f"the gateway ended with {code} when it was told to stop; see {self.log}")
 
-    @property
-    def socket(self) -> Path:
-        """Where a running gateway takes its owner's commands."""
-        return self.home / "admin.sock"
+    def admin_url(self) -> str:
+        """Where it takes its operator's commands: the other port that it listens on."""
+        assert self._process is not None and self.url is not None
+        listening = psutil.Process(self._process.pid).net_connections(kind="inet")
+        ports = {at.laddr.port for at in listening if at.status == psutil.CONN_LISTEN}
+        (port,) = ports - {int(self.url.rpartition(":")[2])}
+        return f"http://127.0.0.1:{port}"
 
     async def command(self, *words: str) -> str:
         """A command of the command line, on the same data. Raises Refused with what it said."""
