@@ -93,7 +93,7 @@ def _body(chance: random.Random, number: int, *, stream: bool) -> bytes:
         mark = {"type": "ephemeral"} if roll < 0.06 else {"type": "ephemeral", "ttl": "1h"}
         content = [{"type": "text", "text": text, "cache_control": mark}]
     document: dict[str, Any] = {
-        "model": HAIKU if chance.random() < 0.8 else SONNET,
+        "model": HAIKU if chance.random() < 0.65 else SONNET,
         "max_tokens": chance.choice((0, 1, 20, 100, 300, 1_000, 8_192)),
         "messages": [{"role": "user", "content": content}],
     }

@@ -28,40 +28,48 @@ LEAVE_S: Final = 1.0
 
 OUR_PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
 _BLANK: Final = re.compile(rb"\r\n\r\n|\n\n")
-_TABLES: Final = ("account", "price", "key", "charge", "hold", "transfer")
 
 
-def judge(file: Path, notes: list[Note], log: list[Attempt], town: Town, *, quiet: bool) -> list[str]:
+def judge(file: Path, notes: list[Note], log: list[Attempt], town: Town, *, quiet: bool, spool: Path) -> list[str]:
     """Everything that is wrong. `quiet` says that no call is under way and none was left open by a crash."""
+    attempts: dict[int, list[Attempt]] = defaultdict(list)
+    for attempt in log:
+        attempts[attempt.request].append(attempt)
     with closing(sqlite3.connect(file)) as connection:
         charges = views.charges(connection)
         broken = [f"audit: {found.rule}: {found.examples}" for found in _audit(connection) if found.count]
         broken += _prices(connection, charges, town)
         broken += _movements(connection, town)
         broken += _losses(connection, charges)
+        if quiet:
+            broken += _read_on(connection, charges, attempts)
+    spooled = views.spooled(spool)
     by_request: dict[int, list[Charge]] = defaultdict(list)
     for charge in charges:
         by_request[charge.request].append(charge)
-    attempts: dict[int, list[Attempt]] = defaultdict(list)
-    for attempt in log:
-        attempts[attempt.request].append(attempt)
     for note in notes:
         number = note.call.number
         if len(by_request[number]) > 1:
             broken.append(f"request {number} has {len(by_request[number])} charges")
         own = by_request[number][0] if by_request[number] else None
+        if own is not None and own.id in spooled:
+            continue  # Its settle is on the disk, and will be in the books.
         broken += [f"request {number}: {what}" for what in _of_note(note, own, attempts[number], town)]
     return (
-        broken + _keys(charges, town) + _once(charges, notes) + views.checked(file, notes, log, by_request, quiet=quiet)
+        broken
+        + _keys(charges, town)
+        + _once(charges, notes)
+        + views.checked(file, notes, log, by_request, quiet=quiet, spooled=spooled)
     )
 
 
 def digest(file: Path) -> str:
-    """A hash over the ledger, row by row."""
+    """A hash over the database, table by table and row by row."""
     hashed = hashlib.sha256()
     with closing(sqlite3.connect(file)) as connection:
-        for table in _TABLES:
-            order = "id" if table == "transfer" else ", ".join(_primary_key(connection, table))
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+        for (table,) in tables:
+            order = ", ".join(_primary_key(connection, table))
             for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
                 hashed.update(repr(row).encode())
     return hashed.hexdigest()
@@ -117,6 +125,26 @@ def _losses(connection: sqlite3.Connection, charges: list[Charge]) -> list[str]:
         charge.id: charge.estimated for charge in charges if charge.outcome == "gateway_crash" and charge.estimated
     }
     return [] if booked == crashed else [f"crash_loss has {set(booked.items()) ^ set(crashed.items())}"]
+
+
+def _read_on(connection: sqlite3.Connection, charges: list[Charge], attempts: dict[int, list[Attempt]]) -> list[str]:
+    """What upstream went on to bill after its caller had left is paid or lost, to the last token."""
+    lost = dict(connection.execute("SELECT charge_id, amount FROM transfer WHERE kind = 'loss'").fetchall())
+    prices = {row[0]: row[1:] for row in connection.execute(f"SELECT id, {', '.join(views.COLUMNS)} FROM price")}
+    broken = []
+    for charge in charges:
+        made = attempts[charge.request]
+        if charge.outcome != "client_gone" or len(made) != 1 or not made[0].runs_on or not made[0].whole:
+            continue
+        usage = views.reported(made[0], only_hours=b'"1h"' in made[0].body)
+        if usage is None or made[0].frozen:
+            continue
+        cost = sum(usage[name] * price for name, price in zip(views.COLUMNS, prices[charge.price_id], strict=True))
+        booked = charge.charged + charge.shortfall + lost.get(charge.id, 0)
+        # Where the caller had been billed for more words than upstream then counted, nothing is lost.
+        if booked != cost and not (booked > cost and charge.id not in lost):
+            broken.append(f"{charge.id} cost {cost} in the end, and {booked} of it is booked")
+    return broken
 
 
 def _keys(charges: list[Charge], town: Town) -> list[str]:
@@ -178,7 +206,7 @@ def _of_note(note: Note, charge: Charge | None, attempts: list[Attempt], town: T
         yield f"{charge.id} is billed as whole, and upstream never gave a whole answer"
     if note.left_at is not None:
         for attempt in attempts:
-            if not attempt.frozen and (
+            if not (attempt.frozen or attempt.runs_on) and (
                 attempt.over_at is None or attempt.over_at > max(note.left_at, attempt.at) + LEAVE_S
             ):
                 yield f"its caller left at {note.left_at}, and upstream went on until {attempt.over_at}"

@@ -165,6 +165,20 @@ def count_nothing_of_the_cut(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Meter, "close", blind)
 
 
+def forget_the_spool(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Charges, *more: Any) -> None:
+        await asyncio.sleep(0)
+
+    patch.setattr(Charges, "_keep", nothing)
+
+
+def book_nothing_of_the_rest(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Hold, *more: Any) -> None:
+        await asyncio.sleep(0)
+
+    patch.setattr(Hold, "lose", nothing)
+
+
 @pytest.mark.parametrize(
     ("plant", "symptom"),
     [
@@ -183,6 +197,8 @@ def count_nothing_of_the_cut(patch: pytest.MonkeyPatch) -> None:
         (forget_limits, "limit"),
         (lose_the_idempotency_key, "double"),
         (count_nothing_of_the_cut, "wrong"),
+        (forget_the_spool, "saw the end"),
+        (book_nothing_of_the_rest, "in the end"),
     ],
 )
 def test_a_bug_is_found(plant: Plant, symptom: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,18 +4,22 @@ The rule: what the operator was told has happened is noted here, and held agains
 """
 
 import asyncio
+import contextlib
 import random
+import sqlite3
+from pathlib import Path
 from typing import Any, Final
 
 from faregate.core.access import Key, compose
-from faregate.core.errors import GatewayError
+from faregate.core.catalog import load
+from faregate.core.errors import Conflict, NotReady, PaymentRequired
 from faregate.core.estimate import Estimator
 from faregate.core.ids import ulid
 from faregate.core.money import Nanos
 from faregate.core.pricing import PriceVersion
 from faregate.core.routing import Retry, Routes
 from faregate.proxy.port import Gateway
-from faregate.shipped import load_catalog
+from faregate.shipped import SHIPPED, shipped_text
 from faregate.store.port import Office
 from faregate.store.store import Store
 from tests.simulation.calls import HAIKU, SONNET
@@ -23,7 +27,10 @@ from tests.simulation.clock import VirtualLoop
 
 PEPPER: Final = b"p" * 32
 EPOCH_MS: Final = 1_790_000_000_000
-CATALOG: Final = load_catalog()
+CATALOG: Final = load(
+    shipped_text(), source=SHIPPED, more=[("town.toml", f"[models.{SONNET}]\nruns_to_completion = true\n")]
+)
+"""Of one model upstream bills what was asked for, whether or not its caller stays."""
 
 ABANDON_BUDGET: Final = Nanos(3_000_000)
 CREDITS: Final = 1_000
@@ -58,6 +65,8 @@ class Town:
         """Top-ups and corrections that were answered: reference to wallet and amount."""
         self.asked: dict[str, tuple[str, int]] = {}
         """And those that were asked for."""
+        self.locked_until = -1_000.0
+        """When somebody else last had the file."""
         self.priced: dict[str, float] = {}
         """When each price version was asked for."""
         self.minted: dict[str, float] = {}
@@ -98,7 +107,7 @@ class Town:
             await _once(office.key_create(key, secret=secret))
         self._settled = True
 
-    async def meddle(self, office: Office) -> None:
+    async def meddle(self, office: Office, file: Path) -> None:
         """Now and then something is done, by whoever may."""
         chance = self._chance
         while True:
@@ -112,11 +121,30 @@ class Town:
                 await self._set_clock()
             elif roll < 0.7:
                 await self._reprice(office)
-            elif roll < 0.72:
-                key_id = chance.choice(self.keys[len(KEYS) :]).id
-                await office.key_revoke(key_id, at_ms=self.now_ms())
+            elif roll < 0.75:
+                await self._revoke(office)
+            elif roll < 0.79:
+                await self._lock(file)
+
+    async def _revoke(self, office: Office) -> None:
+        key_id = self._chance.choice(self.keys[len(KEYS) :]).id
+        with contextlib.suppress(NotReady):
+            await office.key_revoke(key_id, at_ms=self.now_ms())
+            assert self.loop is not None
+            self.revoked.setdefault(key_id, self.loop.time())
+
+    async def _lock(self, file: Path) -> None:
+        """Somebody else writes to the file for a while, with a shell or a backup: the gateway cannot."""
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None, timeout=0)) as shell:
+            try:
+                shell.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return  # The gateway is writing itself just now.
+            try:
+                await asyncio.sleep(self._chance.choice((0.01, 0.5, 3.0, 30.0)))
+            finally:
                 assert self.loop is not None
-                self.revoked.setdefault(key_id, self.loop.time())
+                self.locked_until = self.loop.time()
 
     async def _set_clock(self) -> None:
         chance = self._chance
@@ -129,9 +157,10 @@ class Town:
                 await office.topup(wallet, Nanos(amount), note=None, reference=reference, at_ms=self.now_ms())
             else:
                 await office.adjust(wallet, Nanos(amount), note="less", reference=reference, at_ms=self.now_ms())
-        except GatewayError as error:
-            assert error.status == 402, error
+        except PaymentRequired:
             del self.asked[reference]
+        except NotReady:
+            pass  # Whether it has happened is for whoever asks again to find out.
         else:
             self.moved[reference] = (wallet, amount)
 
@@ -151,11 +180,9 @@ class Town:
 
 
 async def _once(doing: Any) -> None:
-    """Do what may have been done before a crash, and is then refused."""
-    try:
+    """Do what may have been done before a crash, and is then refused; or cannot be done now, and is given up."""
+    with contextlib.suppress(Conflict, NotReady):
         await doing
-    except GatewayError as error:
-        assert error.status == 409, error
 
 
 def wire(town: Town, store: Store, upstreams: dict[str, Any], observer: Any) -> Gateway:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping
 
 from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
+from tests.simulation.calls import SONNET
 from tests.simulation.plays import IDLE_S, TOTAL_S, Play, play
 
 REQUEST: contextvars.ContextVar[int] = contextvars.ContextVar("request")
@@ -35,6 +36,8 @@ class Attempt:
         """When nothing more was wanted or there was nothing more; None while it runs."""
         self.frozen = False
         """Whether the gateway that asked has died."""
+        self.runs_on = f'"{SONNET}"'.encode() in body
+        """Whether it bills on when its caller has left, so that nobody cancels it."""
 
     @property
     def whole(self) -> bool:

@@ -4,6 +4,7 @@ The rule: what upstream reported is read from its own log, by the bytes that wer
 presence, overwritten, never added; what is no count is absent.
 """
 
+import json
 import re
 import sqlite3
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.simulation.caller import Note
 from tests.simulation.plays import COUNTS_MAX
 from tests.simulation.upstream import Attempt
 
+COLUMNS: Final = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 MESSAGE_ID: Final = re.compile(rb'"id":"(msg_[0-9A-Z]{26})"')
 
 
@@ -48,7 +50,13 @@ def charges(connection: sqlite3.Connection) -> list[Charge]:
 
 
 def checked(
-    file: Path, notes: list[Note], log: list[Attempt], by_request: dict[int, list[Charge]], *, quiet: bool
+    file: Path,
+    notes: list[Note],
+    log: list[Attempt],
+    by_request: dict[int, list[Charge]],
+    *,
+    quiet: bool,
+    spooled: set[str],
 ) -> list[str]:
     books = checker.read_sqlite(file)
     label = {charge.id: b"%d" % charge.request for charges in by_request.values() for charge in charges}
@@ -66,7 +74,13 @@ def checked(
     seen = [
         checker.Note(
             marker=str(note.call.number),
-            saw="end" if note.ended else "error" if note.error is not None else "cut",
+            saw="cut"
+            if _message_id(note) in spooled
+            else "end"
+            if note.ended
+            else "error"
+            if note.error is not None
+            else "cut",
             left=note.left_at is not None,
             message_id=_message_id(note),
             body_sha256=b"%d" % note.call.number,
@@ -74,6 +88,12 @@ def checked(
         for note in notes
     ]
     return checker.check(books, calls, seen, quiet=quiet)
+
+
+def spooled(spool: Path) -> set[str]:
+    """The charges whose settle waits beside the file: a sum, a space and JSON in each line."""
+    lines = spool.read_text().splitlines() if spool.exists() else []
+    return {json.loads(line.partition(" ")[2])["charge_id"] for line in lines}
 
 
 def _message_id(note: Note) -> str | None:

@@ -10,7 +10,6 @@ what dies is the process and not the machine: the file may lie on a disk that is
 """
 
 import asyncio
-import contextlib
 import random
 import shutil
 from pathlib import Path
@@ -33,6 +32,13 @@ STEPS_OF_LIFE: Final = 1_400
 
 DRAIN_S: Final = (0.0, 0.5, 5.0, 60.0)
 """How long a graceful stop waits before it cuts calls off."""
+
+
+SPOOL: Final = ".spool"
+"""What the name of a file's spool ends in."""
+
+NOTES_S: Final = 5.0
+"""Within this, what the file has not taken is carried out, once it can be written."""
 
 
 class Verdict(NamedTuple):
@@ -69,7 +75,9 @@ class World:
         at_rest = False
         while not at_rest or self.more():
             at_rest = self._life()
-            self.broken += judge.judge(self._file, self.notes, self.log, self.town, quiet=at_rest)
+            self.broken += judge.judge(
+                self._file, self.notes, self.log, self.town, quiet=at_rest, spool=spool_of(self._file)
+            )
             if self.broken:
                 break
         return Verdict(len(self.notes), self.crashes, self.stops, self.broken, judge.digest(self._file))
@@ -79,7 +87,7 @@ class World:
         return len(self.notes) < self._requests
 
     def _life(self) -> bool:
-        """One gateway, from its start to its end; False when that was a crash."""
+        """One gateway, from its start to its end; False when that has left something to the next."""
         self._lives += 1
         crashes = self.more() and self.chance.random() < 0.85
         crash_before = self.chance.randrange(1, STEPS_OF_LIFE) if crashes else None
@@ -96,23 +104,24 @@ class World:
         except Crash:
             self.crashes += 1
             self._file = self._image()
-            self._bury(loop, life, main)
+            self._bury(loop, life)
         finally:
             loop.close()
         self._at = loop.time() + self.chance.choice((0.1, 2.0, 600.0))
-        return self.crashes == crashed_before
+        return self.crashes == crashed_before and not life.hurried
 
     def _image(self) -> Path:
         """The file as the dead process left it."""
         image = self._folder / f"life-{self._lives}.db"
         shutil.copyfile(self._file, image)
-        log = self._file.with_name(self._file.name + "-wal")
-        if log.exists():
-            shutil.copyfile(log, image.with_name(image.name + "-wal"))
+        for beside in ("-wal", SPOOL):
+            if (part := self._file.with_name(self._file.name + beside)).exists():
+                shutil.copyfile(part, image.with_name(image.name + beside))
         return image
 
-    def _bury(self, loop: VirtualLoop, life: "Life", main: "asyncio.Task[None]") -> None:
+    def _bury(self, loop: VirtualLoop, life: "Life") -> None:
         """Let the dead gateway's tasks go, where nobody sees what they do."""
+        life.dead = True
         loop.crash_before = None
         for attempt in self.log:
             attempt.frozen = True
@@ -120,10 +129,10 @@ class World:
             if note.call.number in life.serving:
                 note.cut = True
                 note.over_at = loop.time() if note.over_at is None else note.over_at
-        for task in _tasks(loop):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            loop.run_until_complete(main)
+        while left := _tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left))
         for path in self._folder.glob("life-*"):
             if not path.name.startswith(self._file.name):
                 path.unlink()
@@ -148,6 +157,11 @@ class World:
         self._waiting.sort(key=lambda waiting: waiting[0])
 
 
+def spool_of(file: Path) -> Path:
+    """Where the settles wait that the file did not take."""
+    return file.with_name(file.name + SPOOL)
+
+
 def _tasks(loop: VirtualLoop) -> list["asyncio.Task[Any]"]:
     """In the order in which they were made: a set has none."""
     return sorted(asyncio.all_tasks(loop), key=lambda task: int(task.get_name().rpartition("-")[2]))
@@ -161,6 +175,9 @@ class Life:
         self._loop = loop
         self._upstreams = {upstream.name: upstream for upstream in upstreams}
         self.serving: dict[int, asyncio.Task[None]] = {}
+        self.dead = False
+        self.hurried = False
+        """Whether it stopped before all that the file had not taken was carried out."""
 
     async def live(self, file: Path) -> None:
         """Open, serve, stop."""
@@ -168,19 +185,29 @@ class Life:
         town = world.town
         town.loop = self._loop
         async with Store.open(
-            file, pepper=PEPPER, prices=town.shipped, clock=town.now_ms, hand=Hand(self._loop, world.chance)
+            file,
+            pepper=PEPPER,
+            prices=town.shipped,
+            clock=town.now_ms,
+            spool=spool_of(file),
+            hand=Hand(self._loop, world.chance),
         ) as store:
             gate = wire(town, store, self._upstreams, self)
             await town.settle_in(store.office)
-            meddling = self._loop.create_task(town.meddle(store.office))
+            meddling = self._loop.create_task(town.meddle(store.office, file))
             await self._callers(gate)
             if world.more():
                 await asyncio.sleep(world.chance.choice(DRAIN_S))
                 self._cut_off()
             while self.serving:
                 await asyncio.wait(list(self.serving.values()))
+            await gate.drains.close(world.chance.choice(DRAIN_S))
             meddling.cancel()
             await asyncio.wait([meddling])
+            if self._loop.time() < town.locked_until + NOTES_S:
+                # What the file has not taken is written soon, or by the next life.
+                self.hurried = world.more() and world.chance.random() < 0.3
+                await asyncio.sleep(0 if self.hurried else NOTES_S)
 
     async def _callers(self, gate: Any) -> None:
         """Calls that come in, until all have or a stop is wished."""
@@ -237,7 +264,7 @@ class Life:
 
     def trouble(self, request_id: str, what: str, error: BaseException | None) -> None:
         """The gateway has met what it did not expect, and so must nobody."""
-        if self._loop.crash_before is not None or not isinstance(error, NotReady):
+        if not self.dead and not isinstance(error, NotReady):
             self._world.broken.append(f"trouble with {request_id}: {what}: {error!r} {_cause(error)}")
 
 
