@@ -152,7 +152,7 @@ async def gateway(settings: Settings, *, port: int = 0) -> AsyncIterator[Running
     sys.set_int_max_str_digits(INTEGER_DIGITS_MAX)
     telemetry = Telemetry(set_up_logging(settings.log.format, settings.log.level))
     async with (
-        opened_store(settings, catalog.prices(), port=port, observe=telemetry.committed) as store,
+        opened_store(settings, catalog.prices(), port=port, telemetry=telemetry) as store,
         running_upstreams(settings) as upstreams,
     ):
         gate = _gateway(settings, catalog, store, telemetry, upstreams)

@@ -6,22 +6,25 @@ it listens on, so that one which starts again in the same place takes over at on
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import structlog
 
 from faregate import home
+from faregate.core.ledger import Settle
 from faregate.core.money import show_credits
 from faregate.core.pricing import PriceVersion
 from faregate.settings import Settings
+from faregate.store.charges import Watch
 from faregate.store.store import Store
 from faregate.store.sweep import Swept
+from faregate.telemetry import Telemetry
 
 
 @contextlib.asynccontextmanager
 async def opened_store(
-    settings: Settings, prices: Sequence[PriceVersion], *, port: int, observe: Callable[[int, float], None]
+    settings: Settings, prices: Sequence[PriceVersion], *, port: int, telemetry: Telemetry
 ) -> AsyncIterator[Store]:
     """Open the store that a gateway serves from. `port` is where it listens. Raises SettingsError or StoreRefused."""
     home.prepare(settings)
@@ -31,10 +34,11 @@ async def opened_store(
         settings.database,
         pepper=home.pepper(settings),
         prices=prices,
-        observe=observe,
+        observe=telemetry.committed,
         swept=_tell_of_others,
         node=node,
         spool=home.spool(settings, None if alone else node),
+        watch=SpoolWatch(telemetry),
     ) as store:
         if store.swept.charges:
             structlog.get_logger().warning(
@@ -43,6 +47,32 @@ async def opened_store(
                 crash_loss=show_credits(store.swept.lost),
             )
         yield store
+
+
+class SpoolWatch(Watch):
+    """Says that the database is away, that it is back, and what came too late."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._waiting = 0
+        self._log = structlog.get_logger()
+
+    def spooled(self, waiting: int) -> None:
+        before, self._waiting = self._waiting, waiting
+        self._telemetry.spooled(waiting)
+        if waiting and not before:
+            self._log.error(
+                "the database is away: what calls under way cost goes to the spool, new ones are refused"
+            )
+        elif before and not waiting:
+            self._log.warning("the database is back, and the spool is carried out")
+
+    def too_late(self, command: Settle) -> None:
+        self._log.error(
+            "a charge in the spool had been given back before it was settled: the operator pays for it",
+            charge_id=command.charge_id,
+            cost=show_credits(command.charged + command.shortfall),
+        )
 
 
 def _tell_of_others(swept: Swept) -> None:

@@ -50,6 +50,7 @@ class Telemetry(Collector):
         self._holds_open = 0
         self._nanos_held = 0
         self._audit_findings: int | None = None
+        self._spooled = 0
         self._models: dict[str | None, _ModelFigures] = {}
         self._attempts: dict[tuple[str, str], int] = {}
         self._added = _Spread(ADDED_SECONDS)
@@ -81,6 +82,10 @@ class Telemetry(Collector):
         """The store committed a batch; `wait_s` is how long its first command had waited."""
         self._batch.observe(commands)
         self._wait.observe(wait_s)
+
+    def spooled(self, waiting: int) -> None:
+        """So many settles wait in the spool for the database."""
+        self._spooled = waiting
 
     def audited(self, broken: int) -> None:
         """The books were audited; so many of their rules are broken."""
@@ -131,6 +136,7 @@ class Telemetry(Collector):
         yield GaugeMetricFamily("faregate_holds_open", "Holds that are open now.", self._holds_open)
         held = self._nanos_held / NANOS_PER_CREDIT
         yield GaugeMetricFamily("faregate_credits_held", "Credits held by open holds.", held)
+        yield GaugeMetricFamily("faregate_spooled", "Settles that wait in the spool for the database.", self._spooled)
         findings = float("nan") if self._audit_findings is None else self._audit_findings
         yield GaugeMetricFamily("faregate_audit_findings", "Rules that the books break.", findings)
 

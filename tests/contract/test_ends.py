@@ -73,6 +73,7 @@ async def test_while_the_database_is_away_the_charge_is_kept_on_our_own_disk_and
             answer = await (gate.stream(key) if is_stream else gate.message(key))
             assert answer.status_code == 200
             assert spool.exists(), "before the end was seen, the charge was durable"
+            assert "\nfaregate_spooled 1.0\n" in (await gate.get("/metrics")).text
             refused = await gate.message(key)
             assert refused.status_code == 503 and "database_unavailable" in refused.text, "no new hold meanwhile"
             posted, held = await gate.books()
@@ -84,3 +85,4 @@ async def test_while_the_database_is_away_the_charge_is_kept_on_our_own_disk_and
         async with asyncio.timeout(20):
             while spool.exists():  # noqa: ASYNC110 - a file has no event
                 await asyncio.sleep(0.01)
+        assert "\nfaregate_spooled 0.0\n" in (await gate.get("/metrics")).text

@@ -21,22 +21,40 @@ AGAIN_S: Final = 1.0
 """Between two tries to carry out what is in the spool."""
 
 
+class Watch:
+    """Who is told what becomes of settles that the database did not take. Here: nobody."""
+
+    def spooled(self, waiting: int) -> None:
+        """So many are in the spool now."""
+
+    def too_late(self, command: Settle) -> None:
+        """The hold of one had been given back before it was carried out: the operator's loss, and nobody's charge."""
+
+
 class Charges:
     """Implements port.Ledger for one node in one of its incarnations."""
 
-    def __init__(self, writer: Writer, keys: Keys, *, node: str, incarnation: int, spool: Spool | None = None) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        keys: Keys,
+        *,
+        node: str,
+        incarnation: int,
+        spool: Spool | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self._writer = writer
         self._keys = keys
         self._owner = (node, incarnation)
         self._lease: Lease | None = None
+        self._watch = watch if watch is not None else Watch()
         self._spool = spool
         self._spooled: list[Settle] = []
         """In the spool, and not yet carried out."""
         self._spooling = asyncio.Lock()
         self._carrying_out: asyncio.Task[None] | None = None
         self._closed = False
-        self.too_late = 0
-        """Settles from the spool whose hold had been given back before: the operator's loss."""
 
     def leased(self, lease: Lease) -> None:
         """Take no more holds once this lease is lost."""
@@ -112,6 +130,7 @@ class Charges:
             except OSError as error:
                 raise refusal from error
             self._spooled.append(command)
+            self._watch.spooled(len(self._spooled))
         if not self._closed and (self._carrying_out is None or self._carrying_out.done()):
             self._carrying_out = asyncio.create_task(self._carry_out_later(spool))
 
@@ -132,8 +151,9 @@ class Charges:
                 except NotReady:
                     raise
                 except GatewayError:
-                    self.too_late += 1
+                    self._watch.too_late(command)
                 del self._spooled[0]
+                self._watch.spooled(len(self._spooled))
             await asyncio.to_thread(spool.clear)
 
     def _release_later(self, command: Release) -> None:

@@ -22,7 +22,7 @@ from faregate.core.money import Nanos
 from faregate.core.place import Place, Postgres
 from faregate.core.pricing import PriceVersion
 from faregate.store import keys, on_postgres, on_sqlite, prices, sweep
-from faregate.store.charges import Charges
+from faregate.store.charges import Charges, Watch
 from faregate.store.committer import Committer, Hand, Nobody, Observe, Writer
 from faregate.store.database import Readers
 from faregate.store.office import Office
@@ -60,10 +60,11 @@ class Store:
         node: str = NODE,
         incarnation: int = 0,
         spool: Spool | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.keys = keys.Keys(writer, readers, pepper)
         self.prices = prices.Prices(writer, versions)
-        self.ledger = Charges(writer, self.keys, node=node, incarnation=incarnation, spool=spool)
+        self.ledger = Charges(writer, self.keys, node=node, incarnation=incarnation, spool=spool, watch=watch)
         self.records = Records(writer, readers, node=node)
         self.office = Office(writer, readers, self.keys, self.prices, clock)
         self.clock = clock
@@ -95,6 +96,7 @@ class Store:
         node: str = NODE,
         serves: bool = True,
         spool: Path | None = None,
+        watch: Watch | None = None,
         hand: Hand | None = None,
     ) -> AsyncIterator["Store"]:
         """Open a database for writing, making it when it is not there. Raises StoreRefused.
@@ -119,6 +121,7 @@ class Store:
                 node=opened.node,
                 incarnation=opened.incarnation,
                 spool=Spool(spool) if spool is not None and serves else None,
+                watch=watch,
             )
             try:
                 if serves:
