@@ -1,4 +1,4 @@
-"""A whole gateway on loopback for tests: the app as it is shipped, real SQLite, a scripted upstream, real sockets.
+"""A whole gateway on loopback for tests: the app as it is shipped, a real database, a scripted upstream, real sockets.
 
 async with running(tmp_path) as gate:
     key = await gate.key(quota="100")
@@ -24,6 +24,7 @@ from faregate.stopping import Server
 from faregate.upstreams.script import Script
 from faregate.upstreams.scripted_server import ScriptedServer
 from faregate.wire import sse
+from tests.postgres import URL
 
 MODEL = "claude-haiku-4-5"
 UPSTREAM_KEY = "sk-upstream-secret-0123456789"
@@ -161,7 +162,12 @@ async def wired(
         f'[[upstreams]]\nname = "fake"\nkind = "anthropic"\nbase_url = "{upstream.base_url}"\n'
         f'api_key_env = "UPSTREAM_KEY"\n[log]\nlevel = "error"\n{toml}'
     )
-    environ = {"FAREGATE_HOME": str(folder / "home"), "UPSTREAM_KEY": UPSTREAM_KEY, **(environ or {})}
+    environ = {
+        "FAREGATE_HOME": str(folder / "home"),
+        "UPSTREAM_KEY": UPSTREAM_KEY,
+        **_database(folder),
+        **(environ or {}),
+    }
     try:
         async with app.gateway(settings.load(environ, folder=folder, file=file)) as gateway:
             yield gateway, upstream
@@ -178,3 +184,9 @@ def _headers(key: str | None, more: dict[str, str]) -> dict[str, str]:
     if key is not None:
         headers["x-api-key"] = key
     return headers | {name.replace("_", "-"): value for name, value in more.items()}
+
+
+def _database(folder: Path) -> dict[str, str]:
+    """Where a folder stands for a database of PostgreSQL: its URL."""
+    url = folder / URL
+    return {"FAREGATE_DATABASE_URL": url.read_text()} if url.exists() else {}

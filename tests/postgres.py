@@ -25,6 +25,9 @@ from faregate.store import postgres, schema_postgres
 NOBODY = "nobody"
 """A user that every Unix has, and that owns nothing."""
 
+URL = "postgres.url"
+"""The file that makes a folder stand for a database of PostgreSQL."""
+
 _NUMBERS = itertools.count(1)
 
 HASTY = "-c fsync=off -c full_page_writes=off"

@@ -71,9 +71,9 @@ USAGES: dict[str, tuple[dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
-async def test_a_charge_is_usage_times_price_to_the_nanodollar(tmp_path: Path, is_stream: bool) -> None:  # noqa: FBT001
+async def test_a_charge_is_usage_times_price_to_the_nanodollar(folder: Path, is_stream: bool) -> None:  # noqa: FBT001
     plays = [stream(message(**usage)) if is_stream else plain(message(**usage)) for usage, _ in USAGES.values()]
-    async with running(tmp_path, script=plays) as gate:
+    async with running(folder, script=plays) as gate:
         key, spent = await gate.key(), 0
         for name, (_, cost) in USAGES.items():
             if is_stream:
@@ -90,9 +90,9 @@ async def test_a_charge_is_usage_times_price_to_the_nanodollar(tmp_path: Path, i
             assert await gate.books() == (OPENING - spent, 0), name
 
 
-async def test_a_receipt_shows_the_usage_in_its_own_columns_and_the_charge_in_credits(tmp_path: Path) -> None:
+async def test_a_receipt_shows_the_usage_in_its_own_columns_and_the_charge_in_credits(folder: Path) -> None:
     usage, cost = USAGES["all five columns"]
-    async with running(tmp_path, script=[stream(message(**usage))]) as gate:
+    async with running(folder, script=[stream(message(**usage))]) as gate:
         key = await gate.key()
         answer = await gate.stream(key, ROOMY)
         receipt = await gate.receipt(key, answer.id)
@@ -109,7 +109,7 @@ async def test_a_receipt_shows_the_usage_in_its_own_columns_and_the_charge_in_cr
         assert receipt["max"] == answer.headers["x-credits-max"]
 
 
-async def test_a_deltas_totals_overwrite_what_the_start_said_by_presence(tmp_path: Path) -> None:
+async def test_a_deltas_totals_overwrite_what_the_start_said_by_presence(folder: Path) -> None:
     start = {"input_tokens": 25, "cache_read_input_tokens": 90, "cache_creation_input_tokens": 40, "output_tokens": 3,
              "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 30}}  # fmt: skip
     frames = frames_of(message(**start))
@@ -121,7 +121,7 @@ async def test_a_deltas_totals_overwrite_what_the_start_said_by_presence(tmp_pat
     }
     first = frame("message_delta", delta={"stop_reason": None}, usage={"output_tokens": 900})
     last = frame("message_delta", delta={"stop_reason": "end_turn"}, usage=totals)
-    async with running(tmp_path, script=[events([*frames[:-2], first, last, frames[-1]])]) as gate:
+    async with running(folder, script=[events([*frames[:-2], first, last, frames[-1]])]) as gate:
         key = await gate.key()
         record = await gate.record(key, (await gate.stream(key, ROOMY)).id)
 
@@ -148,11 +148,11 @@ NONSENSE: list[Any] = [-1, 1.5, "12", True, 10**18, [], {}]
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
 async def test_nonsense_in_a_usage_counts_as_absent_and_never_costs_more_than_was_held(
-    tmp_path: Path,
+    folder: Path,
     is_stream: bool,  # noqa: FBT001
 ) -> None:
     plays = [_nonsense(bad, is_stream=is_stream) for bad in NONSENSE]
-    async with running(tmp_path, script=plays) as gate:
+    async with running(folder, script=plays) as gate:
         key, spent = await gate.key(), 0
         for bad in NONSENSE:
             answer = await (gate.stream(key) if is_stream else gate.message(key))
@@ -167,9 +167,9 @@ async def test_nonsense_in_a_usage_counts_as_absent_and_never_costs_more_than_wa
 
 
 @pytest.mark.parametrize("usage", [None, "many", [1], {}], ids=["null", "a string", "a list", "empty"])
-async def test_an_answer_without_a_usage_is_billed_by_what_was_delivered(tmp_path: Path, usage: Any) -> None:
+async def test_an_answer_without_a_usage_is_billed_by_what_was_delivered(folder: Path, usage: Any) -> None:
     made = {**message("word " * 100), "usage": usage}
-    async with running(tmp_path, script=[plain(made)]) as gate:
+    async with running(folder, script=[plain(made)]) as gate:
         key = await gate.key()
         record = await gate.record(key, (await gate.message(key)).json()["id"])
 
@@ -180,10 +180,10 @@ async def test_an_answer_without_a_usage_is_billed_by_what_was_delivered(tmp_pat
 
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
-async def test_a_usage_above_the_ceiling_is_the_operators_shortfall(tmp_path: Path, is_stream: bool) -> None:  # noqa: FBT001
+async def test_a_usage_above_the_ceiling_is_the_operators_shortfall(folder: Path, is_stream: bool) -> None:  # noqa: FBT001
     made = message(input_tokens=1_000_000, output_tokens=1_000_000)
     cost = 1_000_000 * INPUT + 1_000_000 * OUTPUT
-    async with running(tmp_path, script=[stream(made) if is_stream else plain(made)]) as gate:
+    async with running(folder, script=[stream(made) if is_stream else plain(made)]) as gate:
         body = ask(stream=is_stream)
         ceiling = (await gate.post("/v1/messages/quote", await gate.key("rich"), body)).json()["credits_max"]
         key = await gate.key("poor", credits=ceiling)
@@ -196,9 +196,9 @@ async def test_a_usage_above_the_ceiling_is_the_operators_shortfall(tmp_path: Pa
         assert await gate.books("poor") == (0, 0), "the wallet is at its floor and not below it"
 
 
-async def test_prices_of_each_model_are_its_own(tmp_path: Path) -> None:
+async def test_prices_of_each_model_are_its_own(folder: Path) -> None:
     made = message(input_tokens=10, output_tokens=10, cache_read_input_tokens=10)
-    async with running(tmp_path, script=[plain(made)] * 3) as gate:
+    async with running(folder, script=[plain(made)] * 3) as gate:
         key = await gate.key()
         for model, cost in (
             ("claude-haiku-4-5", 10 * (1_000 + 5_000 + 100)),
@@ -210,9 +210,9 @@ async def test_prices_of_each_model_are_its_own(tmp_path: Path) -> None:
         await gate.books()
 
 
-async def test_a_new_price_bills_the_calls_held_after_it_and_leaves_the_old_receipts_alone(tmp_path: Path) -> None:
+async def test_a_new_price_bills_the_calls_held_after_it_and_leaves_the_old_receipts_alone(folder: Path) -> None:
     made = [plain(message(input_tokens=10, output_tokens=1))] * 2
-    async with running(tmp_path, script=made) as gate:
+    async with running(folder, script=made) as gate:
         key = await gate.key()
         before = await gate.message(key)
         columns = {"output": "1.00", "cache_write_5m": "1.00", "cache_write_1h": "1.00", "cache_read": "1.00"}
@@ -230,9 +230,9 @@ async def test_a_new_price_bills_the_calls_held_after_it_and_leaves_the_old_rece
         await gate.books()
 
 
-async def test_a_false_count_does_not_close_the_model_or_the_rates_to_its_key(tmp_path: Path) -> None:
+async def test_a_false_count_does_not_close_the_model_or_the_rates_to_its_key(folder: Path) -> None:
     false = plain(message(input_tokens=10**9, output_tokens=10**9))
-    async with running(tmp_path, script=[false, false]) as gate:
+    async with running(folder, script=[false, false]) as gate:
         key = await gate.key(input_tokens_per_minute=10_000, output_tokens_per_minute=10_000)
         first = await gate.message(key)
         again = await gate.message(key)

@@ -61,11 +61,11 @@ async def race(
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
 async def test_of_fifty_callers_exactly_seven_are_let_in_by_money_for_seven(
-    tmp_path: Path,
+    folder: Path,
     is_stream: bool,  # noqa: FBT001
 ) -> None:
     barrier, body = Barrier(), ask(stream=is_stream)
-    async with running(tmp_path, script=barrier) as gate:
+    async with running(folder, script=barrier) as gate:
         held = await ceiling_of(gate, body)
         money = AFFORDED * held + held - 1_000
         key = await gate.key("shared", credits=show_credits(money))
@@ -80,9 +80,9 @@ async def test_of_fifty_callers_exactly_seven_are_let_in_by_money_for_seven(
         assert await gate.books("shared") == (money - AFFORDED * COST, 0)
 
 
-async def test_a_keys_quota_is_as_exact_as_a_wallet(tmp_path: Path) -> None:
+async def test_a_keys_quota_is_as_exact_as_a_wallet(folder: Path) -> None:
     barrier = Barrier()
-    async with running(tmp_path, script=barrier) as gate:
+    async with running(folder, script=barrier) as gate:
         held = await ceiling_of(gate)
         key = await gate.key("shared", quota=show_credits(AFFORDED * held))
         calls = [asyncio.ensure_future(gate.message(key)) for _ in range(CALLERS)]
@@ -93,9 +93,9 @@ async def test_a_keys_quota_is_as_exact_as_a_wallet(tmp_path: Path) -> None:
         await gate.books("shared")
 
 
-async def test_a_spend_window_is_as_exact_as_a_wallet(tmp_path: Path) -> None:
+async def test_a_spend_window_is_as_exact_as_a_wallet(folder: Path) -> None:
     barrier = Barrier()
-    async with running(tmp_path, script=barrier) as gate:
+    async with running(folder, script=barrier) as gate:
         held = await ceiling_of(gate)
         key = await gate.key("shared", spend_5h=show_credits(AFFORDED * held))
         calls = [asyncio.ensure_future(gate.message(key)) for _ in range(CALLERS)]
@@ -109,9 +109,9 @@ async def test_a_spend_window_is_as_exact_as_a_wallet(tmp_path: Path) -> None:
         await gate.books("shared")
 
 
-async def test_two_keys_of_one_wallet_share_its_money(tmp_path: Path) -> None:
+async def test_two_keys_of_one_wallet_share_its_money(folder: Path) -> None:
     barrier = Barrier()
-    async with running(tmp_path, script=barrier) as gate:
+    async with running(folder, script=barrier) as gate:
         held = await ceiling_of(gate)
         first = await gate.key("shared", credits=show_credits(AFFORDED * held))
         second = await gate.key("shared")
@@ -122,13 +122,13 @@ async def test_two_keys_of_one_wallet_share_its_money(tmp_path: Path) -> None:
         assert (await gate.books("shared"))[1] == 0
 
 
-async def test_whatever_the_order_what_was_charged_is_what_is_gone_and_the_floor_holds(tmp_path: Path) -> None:
+async def test_whatever_the_order_what_was_charged_is_what_is_gone_and_the_floor_holds(folder: Path) -> None:
     # Upstream reports more than any ceiling here, so that every call that is let in spends the whole of its hold.
     def dear(seen: Seen) -> Play:
         made = message(input_tokens=5, output_tokens=90_000)
         return stream(made) if seen.document.get("stream") else plain(made)
 
-    async with running(tmp_path, script=dear) as gate:
+    async with running(folder, script=dear) as gate:
         money = AFFORDED * await ceiling_of(gate, ask(max_tokens=600)) + 123_000
         key = await gate.key("shared", credits=show_credits(money))
         bodies = [ask(max_tokens=600), streamed(max_tokens=600)] * (CALLERS // 2)
@@ -143,9 +143,9 @@ async def test_whatever_the_order_what_was_charged_is_what_is_gone_and_the_floor
         assert all(receipt["charged"] == receipt["max"] for receipt in receipts)
 
 
-async def test_a_wallet_with_credit_below_zero_stops_at_its_own_floor(tmp_path: Path) -> None:
+async def test_a_wallet_with_credit_below_zero_stops_at_its_own_floor(folder: Path) -> None:
     barrier = Barrier()
-    async with running(tmp_path, script=barrier) as gate:
+    async with running(folder, script=barrier) as gate:
         held = await ceiling_of(gate)
         floor = -AFFORDED * held
         form = forms.NewWallet(name="postpaid", floor=show_credits(floor))

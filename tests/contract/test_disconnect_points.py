@@ -46,9 +46,9 @@ def made(frames: list[bytes]) -> int:
 
 @pytest.mark.parametrize("how", LEAVES)
 async def test_after_each_frame_of_text_tool_json_and_thinking_the_bill_is_what_had_come(
-    tmp_path: Path, how: str
+    folder: Path, how: str
 ) -> None:
-    async with by_hand(tmp_path) as (gate, upstream):
+    async with by_hand(folder) as (gate, upstream):
         key, spent = await gate.key(), 0
         for calls, upto in enumerate(range(1, len(EVERYTHING)), start=1):
             rider = await Rider.ask(gate, key, streamed())
@@ -75,8 +75,8 @@ async def test_after_each_frame_of_text_tool_json_and_thinking_the_bill_is_what_
 
 @pytest.mark.parametrize("how", LEAVES)
 @pytest.mark.parametrize("part", ["nothing", "half a head", "a head", "half a body"])
-async def test_before_a_request_is_whole_nothing_is_held_sent_or_billed(tmp_path: Path, how: str, part: str) -> None:
-    async with running(tmp_path) as gate:
+async def test_before_a_request_is_whole_nothing_is_held_sent_or_billed(folder: Path, how: str, part: str) -> None:
+    async with running(folder) as gate:
         key = await gate.key()
         whole = request(key, streamed())
         head = whole.index(b"\r\n\r\n") + 4
@@ -96,11 +96,11 @@ async def test_before_a_request_is_whole_nothing_is_held_sent_or_billed(tmp_path
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
 @pytest.mark.parametrize("how", LEAVES)
 async def test_right_after_the_body_it_is_free_and_a_loss_only_if_upstream_was_asked(
-    tmp_path: Path,
+    folder: Path,
     how: str,
     is_stream: bool,  # noqa: FBT001
 ) -> None:
-    async with running(tmp_path, script=lambda seen: Play(ending=End.STALL, raw=b"")) as gate:
+    async with running(folder, script=lambda seen: Play(ending=End.STALL, raw=b"")) as gate:
         key = await gate.key()
         for _ in range(10):
             rider = await Rider.ask(gate, key, ask(stream=is_stream))
@@ -125,8 +125,8 @@ async def test_right_after_the_body_it_is_free_and_a_loss_only_if_upstream_was_a
     ],
     ids=["before its head", "before its first event", "within its stream"],
 )
-async def test_an_upstream_that_is_silent_sees_the_hang_up(tmp_path: Path, how: str, play: Play) -> None:
-    async with running(tmp_path, script=[play]) as gate:
+async def test_an_upstream_that_is_silent_sees_the_hang_up(folder: Path, how: str, play: Play) -> None:
+    async with running(folder, script=[play]) as gate:
         key = await gate.key()
         rider = await Rider.ask(gate, key, streamed())
         await until(lambda: gate.upstream.log and gate.upstream.log[0].frames_written == len(play.pieces))
@@ -146,8 +146,8 @@ async def test_an_upstream_that_is_silent_sees_the_hang_up(tmp_path: Path, how: 
 
 
 @pytest.mark.parametrize("how", LEAVES)
-async def test_a_reader_that_stalls_and_then_leaves_stops_upstream_and_pays(tmp_path: Path, how: str) -> None:
-    async with running(tmp_path, script=[events(FLOOD)]) as gate:
+async def test_a_reader_that_stalls_and_then_leaves_stops_upstream_and_pays(folder: Path, how: str) -> None:
+    async with running(folder, script=[events(FLOOD)]) as gate:
         key = await gate.key()
         rider = await Rider.ask(gate, key, streamed())
         await rider.until(b"message_start")
@@ -167,9 +167,9 @@ async def test_a_reader_that_stalls_and_then_leaves_stops_upstream_and_pays(tmp_
 
 
 @pytest.mark.parametrize("how", LEAVES)
-async def test_a_plain_answer_is_paid_once_it_was_made_whoever_reads_it(tmp_path: Path, how: str) -> None:
+async def test_a_plain_answer_is_paid_once_it_was_made_whoever_reads_it(folder: Path, how: str) -> None:
     huge = plain(message("x" * 20_000_000, input_tokens=9, output_tokens=50))
-    async with running(tmp_path, script=[huge]) as gate:
+    async with running(folder, script=[huge]) as gate:
         key = await gate.key()
         rider = await Rider.ask(gate, key)
         await rider.until(b"\r\n\r\n")
@@ -184,8 +184,8 @@ async def test_a_plain_answer_is_paid_once_it_was_made_whoever_reads_it(tmp_path
 
 
 @pytest.mark.parametrize("how", LEAVES)
-async def test_after_message_stop_the_whole_call_is_paid_once(tmp_path: Path, how: str) -> None:
-    async with running(tmp_path, script=[stream(message(input_tokens=9, output_tokens=50))]) as gate:
+async def test_after_message_stop_the_whole_call_is_paid_once(folder: Path, how: str) -> None:
+    async with running(folder, script=[stream(message(input_tokens=9, output_tokens=50))]) as gate:
         key = await gate.key()
         rider = await Rider.ask(gate, key, streamed())
         await rider.until(b"message_stop")
@@ -197,8 +197,8 @@ async def test_after_message_stop_the_whole_call_is_paid_once(tmp_path: Path, ho
         assert await gate.books() == (OPENING - 9 * INPUT - 50 * OUTPUT, 0)
 
 
-async def test_half_a_close_is_a_hang_up_and_what_had_been_sent_still_arrives(tmp_path: Path) -> None:
-    async with by_hand(tmp_path) as (gate, upstream):
+async def test_half_a_close_is_a_hang_up_and_what_had_been_sent_still_arrives(folder: Path) -> None:
+    async with by_hand(folder) as (gate, upstream):
         key = await gate.key()
         rider = await Rider.ask(gate, key, streamed())
         turn = await upstream.turn()

@@ -43,8 +43,8 @@ async def begun(gate: Gate, upstream: HandUpstream, key: str, frames: list[bytes
     return rider, turn
 
 
-async def test_a_hang_up_at_any_frame_is_billed_for_what_was_made_until_then(tmp_path: Path) -> None:
-    async with by_hand(tmp_path) as (gate, upstream):
+async def test_a_hang_up_at_any_frame_is_billed_for_what_was_made_until_then(folder: Path) -> None:
+    async with by_hand(folder) as (gate, upstream):
         key, spent = await gate.key(), 0
         for calls, upto in enumerate(range(1, len(FRAMES)), start=1):
             rider, turn = await begun(gate, upstream, key, FRAMES[:upto])
@@ -65,8 +65,8 @@ async def test_a_hang_up_at_any_frame_is_billed_for_what_was_made_until_then(tmp
 
 
 @pytest.mark.parametrize("how", LEAVES)
-async def test_however_the_caller_leaves_upstream_is_stopped_and_the_bill_is_the_same(tmp_path: Path, how: str) -> None:
-    async with by_hand(tmp_path) as (gate, upstream):
+async def test_however_the_caller_leaves_upstream_is_stopped_and_the_bill_is_the_same(folder: Path, how: str) -> None:
+    async with by_hand(folder) as (gate, upstream):
         key = await gate.key()
         sent = FRAMES[: DELTAS[2] + 1]
         rider, turn = await begun(gate, upstream, key, sent)
@@ -81,8 +81,8 @@ async def test_however_the_caller_leaves_upstream_is_stopped_and_the_bill_is_the
 
 
 @pytest.mark.parametrize("how", LEAVES)
-async def test_a_hang_up_before_the_body_ends_sends_nothing_and_costs_nothing(tmp_path: Path, how: str) -> None:
-    async with running(tmp_path) as gate:
+async def test_a_hang_up_before_the_body_ends_sends_nothing_and_costs_nothing(folder: Path, how: str) -> None:
+    async with running(folder) as gate:
         key = await gate.key()
         rider = await Rider.connect(gate)
         await rider.send(request(key, streamed())[:-10])
@@ -99,11 +99,11 @@ async def test_a_hang_up_before_the_body_ends_sends_nothing_and_costs_nothing(tm
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
 @pytest.mark.parametrize("how", LEAVES)
 async def test_a_hang_up_before_the_first_byte_costs_nothing_and_stops_upstream(
-    tmp_path: Path,
+    folder: Path,
     how: str,
     is_stream: bool,  # noqa: FBT001
 ) -> None:
-    async with by_hand(tmp_path) as (gate, upstream):
+    async with by_hand(folder) as (gate, upstream):
         key = await gate.key()
         rider = await Rider.ask(gate, key, ask(stream=is_stream))
         turn = await upstream.turn()
@@ -118,8 +118,8 @@ async def test_a_hang_up_before_the_first_byte_costs_nothing_and_stops_upstream(
         rider.leave()
 
 
-async def test_a_hang_up_within_a_plain_answer_costs_nothing_and_stops_upstream(tmp_path: Path) -> None:
-    async with by_hand(tmp_path) as (gate, upstream):
+async def test_a_hang_up_within_a_plain_answer_costs_nothing_and_stops_upstream(folder: Path) -> None:
+    async with by_hand(folder) as (gate, upstream):
         key = await gate.key()
         rider = await Rider.ask(gate, key)
         turn = await upstream.turn()
@@ -134,10 +134,10 @@ async def test_a_hang_up_within_a_plain_answer_costs_nothing_and_stops_upstream(
         assert await gate.books() == (OPENING, 0)
 
 
-async def test_a_hang_up_while_a_retry_is_waited_for_ends_the_call(tmp_path: Path) -> None:
+async def test_a_hang_up_while_a_retry_is_waited_for_ends_the_call(folder: Path) -> None:
     body = b'{"type":"error","error":{"type":"overloaded_error","message":"no"}}'
     busy = b"HTTP/1.1 529 Busy\r\nretry-after: 20\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-    async with by_hand(tmp_path) as (gate, upstream):
+    async with by_hand(folder) as (gate, upstream):
         key = await gate.key()
         rider = await Rider.ask(gate, key, streamed())
         (await upstream.turn()).write(busy)
@@ -150,8 +150,8 @@ async def test_a_hang_up_while_a_retry_is_waited_for_ends_the_call(tmp_path: Pat
         assert await gate.books() == (OPENING, 0)
 
 
-async def test_a_hang_up_after_the_end_was_made_pays_the_whole_call_once(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+async def test_a_hang_up_after_the_end_was_made_pays_the_whole_call_once(folder: Path) -> None:
+    async with running(folder) as gate:
         key = await gate.key()
         rider = await Rider.ask(gate, key, streamed())
         await rider.until(b"message_stop")
@@ -162,14 +162,14 @@ async def test_a_hang_up_after_the_end_was_made_pays_the_whole_call_once(tmp_pat
         await gate.books()
 
 
-async def test_tool_json_and_thinking_count_as_output_and_a_signature_does_not(tmp_path: Path) -> None:
+async def test_tool_json_and_thinking_count_as_output_and_a_signature_does_not(folder: Path) -> None:
     thinking, tool = "Let me think about it. " * 5, {"city": "Taipei", "days": [1, 2, 3]}
     content = [
         {"type": "thinking", "thinking": thinking, "signature": "s" * 4_000},
         {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": tool},
     ]
     frames = frames_of({**message(input_tokens=9, output_tokens=400), "content": content})[:-2]
-    async with by_hand(tmp_path) as (gate, upstream):
+    async with by_hand(folder) as (gate, upstream):
         key = await gate.key()
         rider, turn = await begun(gate, upstream, key, frames)
         rider.leave()
@@ -182,9 +182,9 @@ async def test_tool_json_and_thinking_count_as_output_and_a_signature_does_not(t
         await gate.books()
 
 
-async def test_a_hang_up_never_costs_more_than_the_ceiling(tmp_path: Path) -> None:
+async def test_a_hang_up_never_costs_more_than_the_ceiling(folder: Path) -> None:
     huge = frames_of(message("x" * 400_000, input_tokens=9, output_tokens=1), deltas=40)[:-2]
-    async with by_hand(tmp_path) as (gate, upstream):
+    async with by_hand(folder) as (gate, upstream):
         key = await gate.key()
         rider = await Rider.ask(gate, key, streamed(max_tokens=10))
         turn = await upstream.turn()
@@ -200,7 +200,7 @@ async def test_a_hang_up_never_costs_more_than_the_ceiling(tmp_path: Path) -> No
         await gate.books()
 
 
-async def test_a_caller_who_does_not_read_stops_the_upstream_from_being_read(tmp_path: Path) -> None:
+async def test_a_caller_who_does_not_read_stops_the_upstream_from_being_read(folder: Path) -> None:
     endless = frames_of(message("x" * 30_000_000, input_tokens=9, output_tokens=1), deltas=600)[:-2]
     written: list[Seen] = []
 
@@ -208,7 +208,7 @@ async def test_a_caller_who_does_not_read_stops_the_upstream_from_being_read(tmp
         written.append(seen)
         return events(endless)
 
-    async with running(tmp_path, script=script) as gate:
+    async with running(folder, script=script) as gate:
         key = await gate.key()
         rider = await Rider.ask(gate, key, streamed())
         await rider.until(b"message_start")
@@ -226,11 +226,11 @@ async def test_a_caller_who_does_not_read_stops_the_upstream_from_being_read(tmp
 
 
 async def test_a_caller_who_takes_nothing_more_has_left_and_pays_what_was_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Protocol, "send_s", 0.2)
     endless = frames_of(message("x" * 30_000_000, input_tokens=9, output_tokens=1), deltas=600)[:-2]
-    async with running(tmp_path, script=[events(endless)]) as gate:
+    async with running(folder, script=[events(endless)]) as gate:
         key = await gate.key()
         rider = await Rider.ask(gate, key, streamed())
         await rider.until(b"message_start")

@@ -6,6 +6,7 @@ Method: one running gateway, each endpoint over HTTP with and without a key.
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,8 +37,8 @@ OPEN = ["/v1/pricing", "/healthz", "/readyz", "/metrics"]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def gate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gate]:
-    async with running(tmp_path_factory.mktemp("gate"), toml='[[routes]]\nmodel = "claude-haiku-4-5"\n'
+async def gate(module_folder: Path) -> AsyncIterator[Gate]:
+    async with running(module_folder, toml='[[routes]]\nmodel = "claude-haiku-4-5"\n'
                        'upstreams = ["fake"]\naliases = ["quick"]\n') as gate:  # fmt: skip
         yield gate
 

@@ -34,8 +34,8 @@ SLOW: dict[str, Any] = {
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def gate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gate]:
-    async with running(tmp_path_factory.mktemp("gate")) as gate:
+async def gate(module_folder: Path) -> AsyncIterator[Gate]:
+    async with running(module_folder) as gate:
         yield gate
 
 
@@ -151,11 +151,11 @@ async def test_callers_at_once_are_let_in_as_often_as_the_rate_says(gate: Gate) 
     assert left == [0] * 16 + [1, 2, 3, 4]
 
 
-async def test_a_restart_gives_no_rate_away(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+async def test_a_restart_gives_no_rate_away(folder: Path) -> None:
+    async with running(folder) as gate:
         key = await gate.key(requests_per_minute=1)
         assert (await gate.message(key)).status_code == 200
-    async with running(tmp_path) as gate:
+    async with running(folder) as gate:
         error = refused(await gate.message(key), 429, "rate_limit_error", "requests", retried=True, wait=True)
     assert error["message"].startswith("This key's limit is 1 requests a minute; 0 are left and this call takes 1.")
 
@@ -170,9 +170,9 @@ async def hang_up(gate: Gate, upstream: HandUpstream, key: str) -> None:
 
 @pytest.mark.parametrize("budget", ["0", "0.001", "40"])
 async def test_who_hangs_up_before_he_can_be_billed_waits_when_it_has_cost_more_than_is_tolerated(
-    tmp_path: Path, budget: str
+    folder: Path, budget: str
 ) -> None:
-    async with by_hand(tmp_path, toml=f'[limits]\nabandon_budget = "{budget}"\n') as (gate, upstream):
+    async with by_hand(folder, toml=f'[limits]\nabandon_budget = "{budget}"\n') as (gate, upstream):
         key, innocent = await gate.key(), await gate.key(wallet="other")
         calls = 0
         while await loss(gate, "abandon_loss") < max(1, round(float(budget) * 1_000)):
@@ -199,8 +199,8 @@ async def answered(gate: Gate, upstream: HandUpstream, key: str) -> None:
 
 
 @pytest.mark.parametrize("budget", ["1000000", "unlimited"])
-async def test_a_hang_up_now_and_then_is_forgiven(tmp_path: Path, budget: str) -> None:
-    async with by_hand(tmp_path, toml=f'[limits]\nabandon_budget = "{budget}"\n') as (gate, upstream):
+async def test_a_hang_up_now_and_then_is_forgiven(folder: Path, budget: str) -> None:
+    async with by_hand(folder, toml=f'[limits]\nabandon_budget = "{budget}"\n') as (gate, upstream):
         key = await gate.key()
         for calls in range(1, 4):
             await hang_up(gate, upstream, key)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -20,6 +21,7 @@ from faregate.edge import desk
 from faregate.upstreams.script import stream
 from tests.contract.answers import refused, untouched
 from tests.gateway import MODEL, Gate, ask, running
+from tests.postgres import URL
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,14 +38,9 @@ SLOW: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gate")
-
-
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def gate(folder: Path) -> AsyncIterator[Gate]:
-    async with running(folder, toml=TRUSTING) as gate:
+async def gate(module_folder: Path) -> AsyncIterator[Gate]:
+    async with running(module_folder, toml=TRUSTING) as gate:
         yield gate
 
 
@@ -67,14 +64,28 @@ async def test_a_key_is_written_as_promised_and_a_mistyped_one_is_known_by_its_c
             "invalid_api_key")  # fmt: skip
 
 
-async def test_a_key_is_shown_once_and_only_its_keyed_hash_is_kept(gate: Gate, folder: Path) -> None:
+def dumped(folder: Path) -> str:
+    """Everything that the ledger keeps, as text."""
+    url = folder / URL
+    if not url.exists():
+        return "\n".join(sqlite3.connect(f"file:{folder}/home/faregate.db?mode=ro", uri=True).iterdump())
+    with psycopg.connect(url.read_text()) as connection:
+        tables = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+        return "\n".join(
+            str(row)
+            for (table,) in tables.fetchall()
+            for row in connection.execute(f'SELECT kept::text FROM "{table}" AS kept'.encode())
+        )
+
+
+async def test_a_key_is_shown_once_and_only_its_keyed_hash_is_kept(gate: Gate, module_folder: Path) -> None:
     key = await gate.key()
     await gate.message(key)
     secret = key.partition("_")[2]
 
     shown = await desk.key_show(gate.running.desk, desk.Asked(name=id_of(key)))
     assert secret not in str(shown)
-    dump = "\n".join(sqlite3.connect(f"file:{folder}/home/faregate.db?mode=ro", uri=True).iterdump())
+    dump = dumped(module_folder)
     assert id_of(key) in dump
     assert secret not in dump and secret.encode().hex() not in dump.lower()
 
@@ -172,8 +183,8 @@ async def test_the_address_is_the_last_hop_that_no_trusted_proxy_vouches_for(gat
     assert await status() == 403
 
 
-async def test_forwarded_addresses_are_not_believed_of_strangers(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+async def test_forwarded_addresses_are_not_believed_of_strangers(folder: Path) -> None:
+    async with running(folder) as gate:
         key = await gate.key(allow_ips=["192.0.2.7"])
         answer = await gate.message(key, x_forwarded_for="192.0.2.7")
         assert "127.0.0.1" in refused(answer, 403, "permission_error", "ip_not_allowed")["message"]

@@ -21,9 +21,9 @@ STATUSES = [400, 401, 402, 403, 404, 408, 409, 413, 418, 422, 429, 500, 501, 502
 
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
-async def test_no_error_status_of_an_upstream_is_ever_billed(tmp_path: Path, is_stream: bool) -> None:  # noqa: FBT001
+async def test_no_error_status_of_an_upstream_is_ever_billed(folder: Path, is_stream: bool) -> None:  # noqa: FBT001
     plays = [failure(status, "api_error", "no") for status in STATUSES]
-    async with running(tmp_path, script=plays, toml=NO_RETRY) as gate:
+    async with running(folder, script=plays, toml=NO_RETRY) as gate:
         key = await gate.key()
         for status in STATUSES:
             answer = await gate.message(key, ask(stream=is_stream))
@@ -59,8 +59,8 @@ BROKEN: dict[str, Play] = {
 }
 
 
-async def test_no_stream_that_ends_badly_is_ever_billed(tmp_path: Path) -> None:
-    async with running(tmp_path, script=list(BROKEN.values()), toml=NO_RETRY) as gate:
+async def test_no_stream_that_ends_badly_is_ever_billed(folder: Path) -> None:
+    async with running(folder, script=list(BROKEN.values()), toml=NO_RETRY) as gate:
         key = await gate.key()
         for name in BROKEN:
             answer = await gate.stream(key)
@@ -86,8 +86,8 @@ BROKEN_PLAIN: dict[str, Play] = {
 }
 
 
-async def test_no_plain_answer_that_is_broken_is_ever_billed(tmp_path: Path) -> None:
-    async with running(tmp_path, script=list(BROKEN_PLAIN.values()), toml=NO_RETRY) as gate:
+async def test_no_plain_answer_that_is_broken_is_ever_billed(folder: Path) -> None:
+    async with running(folder, script=list(BROKEN_PLAIN.values()), toml=NO_RETRY) as gate:
         key = await gate.key()
         for name in BROKEN_PLAIN:
             answer = await gate.message(key)
@@ -96,8 +96,8 @@ async def test_no_plain_answer_that_is_broken_is_ever_billed(tmp_path: Path) -> 
             assert await gate.books() == (OPENING, 0), name
 
 
-async def test_what_upstream_made_of_a_failed_stream_is_the_operators_loss(tmp_path: Path) -> None:
-    async with by_hand(tmp_path) as (gate, upstream):
+async def test_what_upstream_made_of_a_failed_stream_is_the_operators_loss(folder: Path) -> None:
+    async with by_hand(folder) as (gate, upstream):
         key = await gate.key()
         rider = await Rider.ask(gate, key, streamed())
         turn = await upstream.turn()
@@ -114,8 +114,8 @@ async def test_what_upstream_made_of_a_failed_stream_is_the_operators_loss(tmp_p
         rider.leave()
 
 
-async def test_a_call_that_is_refused_here_leaves_no_receipt_and_no_charge(tmp_path: Path) -> None:
-    async with running(tmp_path) as gate:
+async def test_a_call_that_is_refused_here_leaves_no_receipt_and_no_charge(folder: Path) -> None:
+    async with running(folder) as gate:
         key = await gate.key()
         for body in (b"{", ask(max_tokens=9_000), ask(model="gpt-unknown"), ask(max_tokens=-1), streamed(messages=[])):
             assert 400 <= (await gate.message(key, body)).status_code < 500

@@ -13,6 +13,7 @@ from faregate.core.place import Place, Postgres
 from faregate.core.pricing import PriceVersion
 from faregate.store.store import Store
 from faregate.wire.usage import Usage
+from tests.postgres import URL
 
 PEPPER = b"p" * 32
 PRICE = PriceVersion(
@@ -30,8 +31,6 @@ KEY = "key_1"
 SECRET = "sk-fare-one"
 NOW = 1_700_000_000_000
 HOUR = 3_600_000
-URL = "postgres.url"
-"""The file that makes a folder stand for a database elsewhere."""
 
 
 def message(number: int) -> str:

@@ -1,8 +1,7 @@
-"""The store's fixtures. A test that takes one of them is run on both databases; `tmp_path` alone is SQLite's.
+"""The store's fixtures. A test that takes `folder` (tests/conftest.py) or one of these is run on both databases.
 
-folder   stands for one new ledger: opened twice, it is the same
 store    an owner's store on it
-raw      SQL on it, with a wallet in it
+raw      SQL on a ledger, with a wallet in it
 """
 
 import shutil
@@ -14,17 +13,10 @@ import pytest
 
 from faregate.store.store import Store
 from tests import postgres
-from tests.store.books import URL, opening
+from tests.postgres import URL
+from tests.store.books import opening
 from tests.store.line import Line, line_to
 from tests.store.raw import PostgresRaw, Raw, SqliteRaw
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    if request.param == "sqlite":
-        yield tmp_path
-        return
-    yield request.getfixturevalue("database")
 
 
 @pytest.fixture
@@ -56,15 +48,6 @@ def postgres_raws() -> Iterator[PostgresRaw]:
     connection = PostgresRaw(url)
     yield connection
     connection.close()
-    postgres.drop(url)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Path]:
-    """A folder that stands for a PostgreSQL database: what `folder` is in its second life."""
-    url = postgres.migrated_database()
-    (tmp_path / URL).write_text(url)
-    yield tmp_path
     postgres.drop(url)
 
 

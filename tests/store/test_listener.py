@@ -16,7 +16,8 @@ from faregate.core.place import Postgres
 from faregate.store import listener, postgres
 from faregate.store.database import StoreRefused
 from faregate.store.store import Store
-from tests.store.books import KEY, NOW, PEPPER, PRICE, SECRET, URL, fund, opening, reserve
+from tests.postgres import URL
+from tests.store.books import KEY, NOW, PEPPER, PRICE, SECRET, fund, opening, reserve
 from tests.store.line import Line
 
 

@@ -20,10 +20,10 @@ from faregate.store.committer import Job
 from faregate.store.database import Connection
 from faregate.store.postgres_writer import PostgresWriter
 from faregate.store.store import Store
+from tests.postgres import URL
 from tests.store.books import (
     NOW,
     PRICE,
-    URL,
     WALLET,
     fund,
     funds,
@@ -133,13 +133,21 @@ async def test_a_statement_sees_what_was_committed_before_it_whatever_the_databa
 
 
 async def test_batches_that_cross_wait_for_one_another_and_never_in_a_circle(
-    database: Path, monkeypatch: pytest.MonkeyPatch
+    database: Path,
 ) -> None:
-    monkeypatch.setattr(postgres_writer, "AGAIN", ())  # so that a deadlock is told to its caller, and not done again
+    failures: list[Exception] = []
+
+    class Watched(PostgresWriter):
+        """Says what it met, before it does it again."""
+
+        def _roll_back(self, error: Exception) -> bool:
+            failures.append(error)
+            return super()._roll_back(error)
+
     async with opening(database) as store:
         for name in ("a", "b", "c", "d"):
             await store.office.wallet_create(wallet_id=name, name=name, floor=Nanos(0), at_ms=NOW)
-    drivers = [PostgresWriter(lambda: postgres.connect(url_of(database))) for _ in range(3)]
+    drivers = [Watched(lambda: postgres.connect(url_of(database))) for _ in range(3)]
     told: list[Any] = []
 
     def credit(number: int, turn: int, wallet: str) -> Job:
@@ -162,6 +170,7 @@ async def test_batches_that_cross_wait_for_one_another_and_never_in_a_circle(
 
     assert len(told) == 720
     assert [each for each in told if isinstance(each, Exception)] == []
+    assert failures == []
 
 
 # Neighbours -------------------------------------------------------------------------------------------------------

@@ -17,12 +17,11 @@ from faregate.core.money import Nanos
 from faregate.core.place import Postgres
 from faregate.store import postgres_writer
 from faregate.store.store import Store
-from tests.postgres import Server
+from tests.postgres import URL, Server
 from tests.store.books import (
     NOW,
     PEPPER,
     PRICE,
-    URL,
     WALLET,
     fund,
     funds,
