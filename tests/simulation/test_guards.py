@@ -6,23 +6,27 @@ Method: one fault is put into the shipped code, and worlds are run until one bre
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
 
 from faregate.core import meter
 from faregate.core.access import judge_active
-from faregate.core.ledger import Basis
+from faregate.core.ledger import Basis, Release
 from faregate.core.meter import Meter
 from faregate.core.stream import Stream
-from faregate.proxy import entry
+from faregate.proxy import entry, story
 from faregate.proxy.attempts import Attempts
 from faregate.proxy.hold import Hold
+from faregate.proxy.relay import _Pulse
 from faregate.store import reserve, settle, sweep
 from faregate.store.charges import Charges
 from faregate.store.keys import Keys
+from faregate.store.office import Office
 from faregate.store.prices import Prices
 from faregate.store.store import NOTHING
+from tests.simulation import world as place
 from tests.simulation.run import Share, world
 
 WORLDS = 12
@@ -179,27 +183,80 @@ def book_nothing_of_the_rest(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Hold, "lose", nothing)
 
 
-@pytest.mark.parametrize(
-    ("plant", "symptom"),
-    [
-        (settle_twice, "trouble"),
-        (bill_double, "wrong"),
-        (never_release, "is still reserved"),
-        (answer_before_commit, "saw the end"),
-        (never_sweep, "is still"),
-        (sweep_the_living, "given back before it was settled"),
-        (bill_what_was_cut, "upstream never gave"),
-        (add_counts, "wrong"),
-        (leave_upstream_running, "its caller left"),
-        (stay_with_the_first_price, "was in force"),
-        (let_revoked_keys_in, "was revoked before it came"),
-        (show_the_end_at_once, "before it was billed"),
-        (forget_limits, "limit"),
-        (lose_the_idempotency_key, "double"),
-        (count_nothing_of_the_cut, "wrong"),
-        (forget_the_spool, "saw the end"),
-        (book_nothing_of_the_rest, "in the end"),
-    ],
+def lose_what_the_operator_moved(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Office, movement: Any) -> None:
+        await asyncio.sleep(0)
+
+    patch.setattr(Office, "_move", nothing)
+
+
+def tell_another_charge(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(story, "charged_header", lambda held: (b"x-credits-charged", b"1000000"))
+
+
+def book_no_crash(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sweep, "Release", lambda **facts: Release(**{**facts, "loss": None, "loss_amount": 0}))
+
+
+def let_expired_keys_in(patch: pytest.MonkeyPatch) -> None:
+    for module in (entry, reserve):
+        patch.setattr(module, "judge_active", lambda **facts: judge_active(**{**facts, "expires_at_ms": None}))
+
+
+def ignore_the_scope(patch: pytest.MonkeyPatch) -> None:
+    honest = entry.find_model
+
+    def unscoped(gate: Any, key: Any, document: Any) -> Any:
+        return honest(gate, msgspec.structs.replace(key, models=()), document)
+
+    patch.setattr(entry, "find_model", unscoped)
+
+
+def tell_nobody(patch: pytest.MonkeyPatch) -> None:
+    async def unheard(gate: Any, caller: Any) -> None:
+        await story.serve(msgspec.structs.replace(gate, observer=Mock()), caller)
+
+    patch.setattr(place, "serve", unheard)
+
+
+def swallow_pings(patch: pytest.MonkeyPatch) -> None:
+    honest = Stream.feed
+    patch.setattr(Stream, "feed", lambda self, data: honest(self, data).replace(b"event: ping", b"event: pong"))
+
+
+def leave_the_pulse_running(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_Pulse, "stop", lambda self: None)
+
+
+FOUND: tuple[tuple[Plant, str], ...] = (
+    (settle_twice, "trouble"),
+    (bill_double, "wrong"),
+    (never_release, "is still reserved"),
+    (answer_before_commit, "saw the end"),
+    (never_sweep, "is still"),
+    (sweep_the_living, "given back before it was settled"),
+    (bill_what_was_cut, "upstream never gave"),
+    (add_counts, "wrong"),
+    (leave_upstream_running, "its caller left"),
+    (stay_with_the_first_price, "was in force"),
+    (let_revoked_keys_in, "was revoked before it came"),
+    (show_the_end_at_once, "before it was billed"),
+    (forget_limits, "limit"),
+    (lose_the_idempotency_key, "double"),
+    (count_nothing_of_the_cut, "wrong"),
+    (forget_the_spool, "saw the end"),
+    (book_nothing_of_the_rest, "in the end"),
+    (lose_what_the_operator_moved, "was answered and is lost"),
+    (tell_another_charge, "x-credits-charged said 1000000"),
+    (book_no_crash, "crash_loss has"),
+    (let_expired_keys_in, "after its key had expired"),
+    (ignore_the_scope, "which its key may not use"),
+    (tell_nobody, "the observer was told 0 times"),
+    (swallow_pings, "what upstream did not send"),
+    (leave_the_pulse_running, "a timer is left"),
 )
+
+
+@pytest.mark.parametrize(("plant", "symptom"), FOUND, ids=[plant.__name__ for plant, _ in FOUND])
 def test_a_bug_is_found(plant: Plant, symptom: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert symptom in broken_by(monkeypatch, plant)
