@@ -6,9 +6,13 @@ anything is imported that could depend on it, by starting once more.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
+
+SAY_S = 2.0
+"""Between two lines of progress."""
 
 
 def main() -> int:
@@ -28,18 +32,27 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.world >= len(work):
             sys.exit(_refuse(f"WORLD: there are {len(work)} worlds in {arguments.requests} requests, counted from 0"))
         work = [work[arguments.world]]
-    latest = Summary()
-    began = said = time.monotonic()
+    latest, interrupted = Summary(), False
+    began, said = time.monotonic(), 0.0
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def seen(summary: Summary) -> None:
         nonlocal latest, said
         latest = summary
-        if time.monotonic() - said > 2:
+        if time.monotonic() - said > SAY_S:
             said = time.monotonic()
             rate = int(summary.requests / (said - began))
             _say(f"{summary.requests:,} of {arguments.requests:,} requests, {summary.crashes:,} crashes, {rate:,}/s")
+        if interrupted:
+            raise KeyboardInterrupt
 
     status = 0
+    # A world is short: one that has begun is finished and counted. The second Ctrl-C does not wait.
+    signal.signal(signal.SIGINT, interrupt)
     try:
         latest = simulate(work, jobs=arguments.jobs, seen=seen)
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ cores, and one that breaks can be run again by itself. The figure is the sum, an
 import hashlib
 import multiprocessing
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -62,7 +63,9 @@ def simulate(work: list[Share], *, jobs: int = 1, seen: Callable[[Summary], None
     summary = Summary()
     if jobs == 1 or len(work) == 1:
         return _sum(summary, zip(work, map(world, work), strict=True), seen)
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    # Ctrl-C reaches all of the group, and is for whoever counts.
+    deaf = (signal.SIGINT, signal.SIG_IGN)
+    with multiprocessing.get_context("spawn").Pool(jobs, signal.signal, deaf) as pool:
         return _sum(summary, zip(work, pool.imap(world, work), strict=True), seen)
 
 

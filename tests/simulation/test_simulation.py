@@ -3,6 +3,8 @@
 Method: short runs of what `make simulate` does at length.
 """
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +67,26 @@ def test_a_world_that_does_not_exist_is_refused() -> None:
 
     assert told.returncode == 2
     assert "there are 1 worlds" in told.stderr
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupted_run_says_what_it_has_seen(jobs: str) -> None:
+    arguments = [sys.executable, "-m", "tests.simulation", "--requests", "1000000", "--jobs", jobs]
+    with subprocess.Popen(
+        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stderr is not None
+        assert "of 1,000,000 requests" in running.stderr.readline()
+        os.killpg(running.pid, signal.SIGINT)
+        told, rest = running.communicate(timeout=60)
+
+    assert running.returncode == 130
+    assert told.startswith("simulate: ")
+    assert ", 0 broken, " in told
+    assert "Traceback" not in rest
+
+
+def test_more_processes_make_the_same_ledger() -> None:
+    work = [Share(5, number, 60) for number in range(3)]
+
+    assert simulate(work, jobs=2) == simulate(work)
