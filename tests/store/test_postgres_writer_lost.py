@@ -5,17 +5,20 @@ Method: a real line to a real server, cut before or behind the COMMIT that it ca
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from faregate.core.errors import NotReady
 from faregate.core.ledger import State
 from faregate.core.money import Nanos
 from faregate.core.place import Postgres
-from faregate.store import postgres_writer
+from faregate.store import postgres, postgres_writer
+from faregate.store.postgres_writer import PostgresWriter
 from faregate.store.store import Store
 from tests.postgres import URL, Server
 from tests.store.books import (
@@ -114,6 +117,35 @@ async def test_a_settle_that_nobody_knows_of_goes_to_the_spool_and_is_charged_on
                 await asyncio.sleep(0.05)
         assert await state(beside, 1) is State.SETTLED
         assert await funds(beside) == (9_850_000, 0)
+
+
+def test_a_number_that_a_crash_forgot_and_gave_to_another_is_not_taken_for_ours(own_server: Server) -> None:
+    writer = PostgresWriter(lambda: postgres.connect(own_server.url))
+    ours = psycopg.connect(own_server.url, autocommit=True)
+    ours.execute("CREATE TABLE said(what text)")
+    number = begun(ours)
+    own_server.stop("immediate")
+    own_server.start()
+    other = psycopg.connect(own_server.url, autocommit=True)
+    assert begun(other) == number, "the number was not given out again: nothing is shown here"
+    other.execute("COMMIT")
+
+    try:
+        assert writer._read_back(number, time.monotonic_ns() + postgres_writer.PATIENCE_NS) is None
+        assert other.execute("SELECT COUNT(*) FROM said").fetchone() == (1,)
+    finally:
+        writer.close()
+        ours.close()
+        other.close()
+
+
+def begun(connection: psycopg.Connection[Any]) -> str:
+    """The number of a transaction that has written, and has not ended."""
+    connection.execute("BEGIN")
+    connection.execute("INSERT INTO said VALUES ('something')")
+    row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 async def test_a_server_that_fails_under_load_loses_nothing_and_charges_nothing_twice(

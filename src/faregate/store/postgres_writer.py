@@ -37,6 +37,8 @@ WITH locked AS MATERIALIZED (
 ) SELECT pg_current_xact_id()::text, COUNT(*) FROM locked
 """
 _HOW_IT_ENDED: Final = "SELECT pg_xact_status(%s::text::xid8)"
+_ERA: Final = "SELECT pg_postmaster_start_time()::text, redo_lsn::text FROM pg_control_checkpoint()"
+"""Changes with every crash: a server that comes back has begun anew, or ended its recovery with a checkpoint."""
 
 AGAIN: Final = (
     refusals.DeadlockDetected,
@@ -68,6 +70,7 @@ class PostgresWriter:
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
         self._connection: Connection | None = connect()
+        self._era = _era(self._connection)
         self._outcomes: list[Any] = []
         """Of the last transaction, whether or not we know how it ended."""
 
@@ -151,13 +154,20 @@ class PostgresWriter:
             return error
 
     def _read_back(self, number: str, until_ns: int) -> bool | None:
-        """How a transaction ended whose COMMIT was not answered: True, False, or None when nobody can tell."""
+        """How a transaction ended whose COMMIT was not answered: True, False, or None when nobody can tell.
+
+        A crash forgets numbers that it had given out, and gives them to others afterwards: "committed" is then said of
+        a transaction that is not ours. So it is believed only within the era in which ours was begun.
+        """
+        era = self._era
         while True:
             try:
                 row = self._open().raw.execute(_HOW_IT_ENDED, (number,)).fetchone()
                 assert row is not None
-                if row[0] in ("committed", "aborted"):
-                    return bool(row[0] == "committed")
+                if row[0] == "committed":
+                    return True if self._era == era else None
+                if row[0] == "aborted":
+                    return False
             except refusals.InvalidParameterValue:
                 return False  # A number that the database has not come to yet: this one never heard of it.
             except psycopg.Error as error:
@@ -169,7 +179,13 @@ class PostgresWriter:
     def _open(self) -> Connection:
         if self._connection is None or self._connection.lost:
             self._connection = None
-            self._connection = self._connect()
+            fresh = self._connect()
+            try:
+                self._era = _era(fresh)
+            except psycopg.Error:
+                fresh.close()
+                raise
+            self._connection = fresh
         return self._connection
 
     def _roll_back(self, error: Exception) -> bool:
@@ -182,3 +198,9 @@ class PostgresWriter:
             except psycopg.Error:
                 connection.close()
         return lost or isinstance(error, AGAIN)
+
+
+def _era(connection: Connection) -> tuple[str, str]:
+    row: tuple[str, str] | None = connection.raw.execute(_ERA).fetchone()
+    assert row is not None
+    return row
