@@ -100,6 +100,8 @@ class Callers:
             self.notes.append(await self._to_its_end(self._plan()))
             if self._finishing:
                 return
+            if self.notes[-1].saw == "error":
+                await asyncio.sleep(PAUSE_S)  # as a client does who is told to come again
 
     async def _to_its_end(self, plan: Plan) -> Note:
         """One call, repeated as far as its caller may."""

@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 import httpx2
 
 from tests.faults.books import Books, Usage
-from tests.faults.callers import nanos, usage_of
+from tests.faults.callers import PAUSE_S, nanos, usage_of
 from tests.faults.checker import Note, UpstreamCall, check
 
 PRICE = {"input": 1_000, "output": 5_000, "cache_write_5m": 1_250, "cache_write_1h": 2_000, "cache_read": 100}
 """Of claude-haiku-4-5, in nanodollars a token: 1.00, 5.00, 1.25, 2.00 and 0.10 USD a million."""
 REST_S_MAX = 90.0
 """Within which holds of the dead must have come back."""
+BACK_S_MAX = 30.0
+"""Within which a gateway must know that its database is back."""
 
 
 class Verdict(NamedTuple):
@@ -52,7 +54,7 @@ async def receipts(base_url: str, key: str, notes: list[Note]) -> list[str]:
         for note in notes:
             if note.message_id is None:
                 continue
-            answer = await client.get(f"/v1/receipts/{note.message_id}")
+            answer = await _answer(client, f"/v1/receipts/{note.message_id}")
             if answer.status_code != 200:
                 broken.append(f"lost: {note.marker} saw {note.message_id}, its receipt is {answer.status_code}")
                 continue
@@ -115,7 +117,17 @@ def _client(base_url: str, key: str) -> httpx2.AsyncClient:
 
 
 async def _get(client: httpx2.AsyncClient, path: str) -> dict[str, Any]:
-    answer = await client.get(path)
+    answer = await _answer(client, path)
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
     return found
+
+
+async def _answer(client: httpx2.AsyncClient, path: str) -> httpx2.Response:
+    """Ask again while the database is not back, as the answer says to."""
+    for _ in range(int(BACK_S_MAX / PAUSE_S)):
+        answer = await client.get(path)
+        if answer.status_code != 503:
+            break
+        await asyncio.sleep(PAUSE_S)
+    return answer
