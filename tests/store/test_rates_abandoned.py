@@ -8,7 +8,7 @@ from typing import Any
 
 from faregate.core.ledger import Lose, Loss
 from faregate.core.limits import ABANDON_MS
-from faregate.core.money import Nanos
+from faregate.core.money import NANOS_MAX, Nanos
 from faregate.store import rates
 from faregate.store.store import Store
 from tests.store.books import KEY, NOW, WALLET, fund, message, opening, release, settle
@@ -97,7 +97,7 @@ async def test_without_a_budget_nobody_is_refused_and_one_that_is_set_later_know
 def test_losses_beyond_all_sense_do_not_keep_a_call_from_its_end(raw: Raw) -> None:
     for number in range(3):
         rates.abandon(raw.connection, gone(number, 2**62))
-    assert raw.one("SELECT lost FROM abandoned") == 2**62
+    assert raw.one("SELECT lost FROM abandoned") == NANOS_MAX
 
 
 def test_a_loss_that_is_told_late_counts_in_the_window_that_is_open(raw: Raw) -> None:
