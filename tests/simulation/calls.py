@@ -74,14 +74,14 @@ def again(call: Call, number: int, chance: random.Random) -> Call:
 
 def _leaving(chance: random.Random) -> tuple[str | None, float]:
     roll = chance.random()
-    if roll < 0.80:
+    if roll < 0.72:
         return None, 0.0
-    if roll < 0.81:
+    if roll < 0.73:
         return "body", 0.0
-    if roll < 0.92:
+    if roll < 0.85:
         return "at", chance.random() * chance.choice((0.01, 0.1, 1.0, 10.0, 100.0))
     if roll < 0.97:
-        return "send", float(chance.randrange(0, 10))
+        return "send", float(chance.choice((0, 0, 1, 1, 2, 4, 8)))
     return "end", 0.0
 
 

@@ -36,14 +36,17 @@ ABANDON_BUDGET: Final = Nanos(3_000_000)
 CREDITS: Final = 1_000
 """Nanodollars."""
 
-WALLETS: Final = (10_000_000, 10_000_000, 10_000_000, 600_000, 30_000, 2_500, 0)
+MEDDLE_S: Final = 6.0
+"""Between two things that the operator does, on the whole."""
+
+WALLETS: Final = (50_000_000, 50_000_000, 50_000_000, 10_000_000, 200_000, 20_000, 500)
 """Credits that wallets begin with: some are rich, most will soon be empty."""
 
 KEYS: Final[tuple[dict[str, Any], ...]] = (
     {}, {}, {}, {"quota": 30_000}, {"spend_5h": 9_000, "spend_1d": 20_000}, {"spend_7d": 5_000, "quota": 9_000},
     {"requests_per_minute": 30}, {"concurrency": 2},
     {"input_tokens_per_minute": 3_000, "output_tokens_per_minute": 900}, {"models": (HAIKU,)},
-    {"expires_at_ms": EPOCH_MS + 20_000},
+    {"expires_at_ms": EPOCH_MS + 300_000},
 )  # fmt: skip
 
 
@@ -111,7 +114,7 @@ class Town:
         """Now and then something is done, by whoever may."""
         chance = self._chance
         while True:
-            await asyncio.sleep(chance.expovariate(1.0))
+            await asyncio.sleep(chance.expovariate(1.0) * MEDDLE_S)
             roll = chance.random()
             if roll < 0.5:
                 self._references += 1

@@ -24,7 +24,7 @@ from tests.simulation.clock import Crash, VirtualLoop
 from tests.simulation.town import PEPPER, Town, wire
 from tests.simulation.upstream import REQUEST, Attempt, SimUpstream
 
-GAP_S: Final = 0.05
+GAP_S: Final = 0.4
 """Between two calls, on the whole."""
 
 STEPS_OF_LIFE: Final = 1_400
