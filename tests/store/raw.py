@@ -24,6 +24,13 @@ class Raw:
 
     connection: Any
 
+    @property
+    def tables(self) -> list[str]:
+        raise NotImplementedError
+
+    def columns(self, table: str) -> list[str]:
+        raise NotImplementedError
+
     def furnish(self) -> None:
         """Open a wallet with 1,000 in it, and its key, unless they are there."""
         if self.one("SELECT COUNT(*) FROM key") == 0:
@@ -56,7 +63,8 @@ class Raw:
 
     def rows(self) -> dict[str, list[Any]]:
         """Everything that is kept."""
-        return {table: self.connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in TABLES}
+        found = {table: self.connection.execute(f"SELECT * FROM {table}").fetchall() for table in self.tables}
+        return {table: sorted(map(repr, rows)) for table, rows in found.items()}
 
     def refuses(self, *statements: str, because: str) -> None:
         """See that the database refuses this for that reason, and that it leaves no trace."""
@@ -125,6 +133,14 @@ class SqliteRaw(Raw):
         schema.migrate(self.connection, path or Path("memory"))
         self.furnish()
 
+    @property
+    def tables(self) -> list[str]:
+        found = self.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        return [name for (name,) in found if not name.startswith("sqlite_")]
+
+    def columns(self, table: str) -> list[str]:
+        return [name for _, name, *_ in self.connection.execute(f"PRAGMA table_info({table})")]
+
     def do(self, *statements: str) -> None:
         self.connection.execute("BEGIN IMMEDIATE")
         try:
@@ -154,6 +170,21 @@ class PostgresRaw(Raw):
         schema_postgres.migrate(self.connection, Postgres(url))
         self.furnish()
 
+    @property
+    def tables(self) -> list[str]:
+        found = self.connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY table_name"
+        )
+        return [name for (name,) in found]
+
+    def columns(self, table: str) -> list[str]:
+        found = self.connection.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema() "
+            "AND table_name = ? ORDER BY ordinal_position",
+            (table,),
+        )
+        return [name for (name,) in found]
+
     def do(self, *statements: str) -> None:
         with self.connection.raw.transaction():
             for statement in statements:
@@ -178,11 +209,10 @@ class PostgresRaw(Raw):
 
     def empty(self) -> None:
         """Take everything out and begin anew, as in a new database."""
-        kept = "kind = 'operator'"
         self.do(
             "SET LOCAL session_replication_role = replica",
-            *(f"DELETE FROM {table}" for table in TABLES if table not in ("meta", "account")),
-            f"DELETE FROM account WHERE NOT ({kept})",
+            *(f"DELETE FROM {table}" for table in self.tables if table not in ("meta", "account")),
+            "DELETE FROM account WHERE kind <> 'operator'",
             "UPDATE account SET posted = 0, held = 0, moves = 0, last_transfer = 0, moved_by = NULL",
         )
         self.furnish()
