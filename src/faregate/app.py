@@ -36,9 +36,10 @@ from faregate.edge.asgi import Door, Intake
 from faregate.edge.desk import Desk
 from faregate.edge.listen import listen, listen_for_owner
 from faregate.fleet import running_upstreams
+from faregate.forgetting import forget_answers
 from faregate.logs import set_up_logging
 from faregate.opening import opened_store
-from faregate.proxy.port import Gateway
+from faregate.proxy.port import Gateway, Keeping
 from faregate.proxy.record import CallRecord
 from faregate.settings import Settings
 from faregate.shipped import load_catalog
@@ -157,16 +158,19 @@ async def gateway(settings: Settings, *, port: int = 0) -> AsyncIterator[Running
     ):
         gate = _gateway(settings, catalog, store, telemetry, upstreams)
         door = _door(settings, gate, telemetry)
-        auditing = asyncio.create_task(
-            audit_hourly(store.office, audited=telemetry.audited, log=structlog.get_logger())
-        )
+        log = structlog.get_logger()
+        beside = [
+            asyncio.create_task(audit_hourly(store.office, audited=telemetry.audited, log=log)),
+            asyncio.create_task(forget_answers(store.records, now_ms=wall_clock, log=log)),
+        ]
         try:
             yield Running(gate, door, _desk(store, catalog), store)
             await door.quiet()
         finally:
             await gate.drains.close(0)
-            auditing.cancel()
-            await asyncio.wait([auditing])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
 
 
 def _gateway(
@@ -184,6 +188,9 @@ def _gateway(
         ),
         retry=routing.Retry(attempts_max=settings.retry.attempts_max, budget_ms=int(settings.retry.budget_s * 1_000)),
         abandon_budget=settings.limits.abandon_nanos,
+        keeping=Keeping(
+            kept_ms=settings.idempotency.keep_answers_s * 1_000, bytes_max=settings.idempotency.answer_bytes_max
+        ),
         estimator=Estimator(),
         now_ms=wall_clock,
         chance=random.random,

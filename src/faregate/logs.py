@@ -75,6 +75,8 @@ def human_line(record: CallRecord) -> str:
         parts.append(f"in {usage.input_total}{cached} out {usage.output}")
     if record.held:
         parts.append(f"{show_credits(record.charged)} credits")
+    if record.replayed:
+        parts.append("replayed")
     if record.outcome not in (None, "ok", record.error_code):
         parts.append(str(record.outcome))
     if record.first_event_ms is not None:
@@ -105,6 +107,8 @@ def json_line(record: CallRecord, at: datetime, level: int) -> str:
         "total_ms": _rounded(record.total_ms),
         "added_ms": _rounded(record.added_ms),
     }
+    if record.replayed:
+        line["replayed"] = True
     if record.dropped:
         line["dropped"] = record.dropped
     if record.held:

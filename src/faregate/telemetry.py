@@ -108,7 +108,7 @@ class Telemetry(Collector):
         )
         for name, figures in models:
             for (status, outcome), count in figures.requests.items():
-                requests.add_metric([name, str(status), outcome or "refused"], count)
+                requests.add_metric([name, str(status), outcome], count)
             for kind in _CLASSES:
                 tokens.add_metric([name, kind], figures.tokens[kind])
             credits_charged.add_metric([name], figures.nanos_charged / NANOS_PER_CREDIT)
@@ -158,7 +158,7 @@ class _ModelFigures:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.requests: dict[tuple[int, Outcome | None], int] = {}
+        self.requests: dict[tuple[int, Outcome | str], int] = {}
         self.tokens = dict.fromkeys(_CLASSES, 0)
         self.nanos_charged = 0
         self.first_event = _Spread(SECONDS)
@@ -166,7 +166,7 @@ class _ModelFigures:
         self.estimate = _Spread(RATIOS)
 
     def finished(self, record: CallRecord) -> None:
-        end = (record.status, record.outcome)
+        end = (record.status, record.outcome or ("replayed" if record.replayed else "refused"))
         self.requests[end] = self.requests.get(end, 0) + 1
         self.total.observe(record.total_ms / 1_000)
         if record.first_event_ms is not None:

@@ -5,6 +5,8 @@ What the two say of a refusal is brought to SQLite's words: a constraint's kind 
 
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,9 +45,20 @@ class Raw:
                 self.transfer("ref:1", "topup", ("world", WALLET), 1_000),
             )
 
+    def transaction(self) -> AbstractContextManager[Any]:
+        """All of it, or none."""
+        raise NotImplementedError
+
     def do(self, *statements: str) -> None:
         """All in one transaction, or none."""
-        raise NotImplementedError
+        with self.transaction():
+            for statement in statements:
+                self.connection.execute(self.spoken(statement))
+
+    @staticmethod
+    def spoken(statement: str) -> str:
+        """A text as this database knows it."""
+        return statement
 
     def force(self, *statements: str) -> None:
         """As `do`, with the guards out of the way: what no program could write."""
@@ -141,13 +154,13 @@ class SqliteRaw(Raw):
     def columns(self, table: str) -> list[str]:
         return [name for _, name, *_ in self.connection.execute(f"PRAGMA table_info({table})")]
 
-    def do(self, *statements: str) -> None:
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
         self.connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement in statements:
-                self.connection.execute(statement)
+            yield
             self.connection.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
@@ -185,10 +198,12 @@ class PostgresRaw(Raw):
         )
         return [name for (name,) in found]
 
-    def do(self, *statements: str) -> None:
-        with self.connection.raw.transaction():
-            for statement in statements:
-                self.connection.raw.execute(re.sub(r"x'([0-9a-f]*)'", r"'\\x\1'::bytea", statement).encode())
+    def transaction(self) -> AbstractContextManager[Any]:
+        return self.connection.raw.transaction()  # type: ignore[no-any-return]
+
+    @staticmethod
+    def spoken(statement: str) -> str:
+        return re.sub(r"x'([0-9a-f]*)'", r"'\\x\1'::bytea", statement)
 
     def force(self, *statements: str) -> None:
         self.do(*_without_constraints(self), "SET LOCAL session_replication_role = replica", *statements)

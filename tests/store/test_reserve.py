@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from faregate.core.errors import Conflict, InFlight, PaymentRequired, RateLimited, Unauthenticated, Unsupported
+from faregate.core.errors import InFlight, PaymentRequired, RateLimited, Repeated, Unauthenticated, Unsupported
 from faregate.core.ledger import State
 from faregate.core.money import Nanos
 from faregate.store.store import Store
@@ -129,7 +129,7 @@ async def test_the_same_call_again_gets_its_receipt_and_is_billed_once(store: St
     await store.ledger.reserve(reserve(1, idempotency_key="same"))
     await store.ledger.settle(settle(1))
 
-    with pytest.raises(Conflict) as refused:  # although the wallet would not afford it any more
+    with pytest.raises(Repeated) as refused:  # although the wallet would not afford it any more
         await store.ledger.reserve(reserve(2, idempotency_key="same"))
     receipt = refused.value.details["receipt"]
     assert (receipt["id"], receipt["state"], receipt["charged"], receipt["max"]) == (

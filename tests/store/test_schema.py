@@ -37,7 +37,7 @@ def test_every_table_is_strict(empty: sqlite3.Connection) -> None:
     tables = {name: strict for _, name, kind, _, _, strict in empty.execute("PRAGMA table_list") if kind == "table"}
     tables = {name: strict for name, strict in tables.items() if not name.startswith("sqlite_")}
 
-    ours = ["abandoned", "account", "charge", "hold", "key", "meta", "node", "price", "rate", "transfer"]
+    ours = ["abandoned", "account", "answer", "charge", "hold", "key", "meta", "node", "price", "rate", "transfer"]
     assert tables == dict.fromkeys(ours, 1)
 
 

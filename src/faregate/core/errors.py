@@ -11,7 +11,8 @@
     - BodyTooLarge           413 request_too_large       request_too_large
     - UnsupportedMedia       415 invalid_request_error   request_body_encoding_unsupported
     - Unsupported            422 invalid_request_error   unsupported_parameter | idempotency_mismatch
-    - Conflict               409 conflict_error          idempotency_done | conflict
+    - Conflict               409 conflict_error          conflict
+    - Repeated               409 conflict_error          idempotency_done
   + Unavailable              time may mend it; the SDKs may ask again
     - BodyTimeout            408 timeout_error           body_timeout
     - InFlight               409 conflict_error          idempotency_in_flight
@@ -101,7 +102,17 @@ class MethodNotAllowed(Refused):
 
 
 class Conflict(Refused):
+    status, kind, code = 409, "conflict_error", "conflict"
+
+
+class Repeated(Refused):
+    """The call `charge_id` once more. Where its answer is kept, that is given again instead."""
+
     status, kind, code = 409, "conflict_error", "idempotency_done"
+
+    def __init__(self, message: str, *, charge_id: str = "", details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, details=details)
+        self.charge_id = charge_id
 
 
 class BodyTooLarge(Refused):

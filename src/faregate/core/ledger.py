@@ -111,6 +111,16 @@ class Reserved(msgspec.Struct, frozen=True, kw_only=True):
     """The key's rates with this call taken, where it has any."""
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that is kept for a repeat of its call."""
+
+    headers: list[tuple[str, str]]
+    """What it said of its type, its quote and its charge."""
+    body: bytes
+    """As the caller got it: of a stream, all of its events."""
+    kept_until_ms: int
+
+
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
     """End a charge with money: charged + shortfall = cost of the usage, charged <= held."""
 
@@ -130,6 +140,8 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
     unused_input_tokens: int = 0
     """Taken from the key's rates and not used; below 0 when more was used."""
     unused_output_tokens: int = 0
+    answer: Answer | None = None
+    """Kept in the same transaction, so that a repeat finds either both or neither."""
     at_ms: int
 
 

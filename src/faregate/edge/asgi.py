@@ -122,6 +122,10 @@ class AsgiCaller:
         if b"anthropic-beta" in self._headers and len(self._headers) < len(scope["headers"]):
             # The one list among the headers that we read: several lines of it are one, and none of it is ours to drop.
             self._headers[b"anthropic-beta"] = b",".join(v for name, v in scope["headers"] if name == b"anthropic-beta")
+        if b"idempotency-key" in self._headers and len(self._headers) < len(scope["headers"]):
+            # Of two keys neither may be passed over: joined like this they are none, and refused where a key is judged.
+            keys = [v for name, v in scope["headers"] if name == b"idempotency-key"]
+            self._headers[b"idempotency-key"] = b"\n".join(keys)
         self.address = client_address(scope, self._headers, intake.trusted_proxies)
         self._receive = receive
         self._send = send

@@ -161,11 +161,6 @@ def dialect(caller: Caller) -> tuple[str, str | None]:
     return caller.header(b"anthropic-version") or DEFAULT_VERSION, caller.header(b"anthropic-beta")
 
 
-def charged_header(held: Hold) -> tuple[bytes, bytes]:
-    """What a plain answer says beside the quote: its exact charge."""
-    return b"x-credits-charged", show_credits(held.charged).encode()
-
-
 async def within_credit_limit(gate: Gateway, fare: Fare, caller: Caller) -> None:
     """Hold a call to its caller's own limit, where there is one. Raises PaymentRequired."""
     limit = credit_limit(caller)
@@ -199,6 +194,10 @@ def clamps(caller: Caller) -> bool:
 def idempotency_key(caller: Caller) -> str | None:
     """`Idempotency-Key`. Raises InvalidRequest."""
     key = caller.header(b"idempotency-key")
-    if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
-        raise InvalidRequest(f"idempotency-key: 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters")
+    if key is None:
+        return None
+    # Two clients write a letter beyond ASCII in two ways, and a repeat that looked the same would be billed again.
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX or not key.isascii() or not key.isprintable():
+        allowed = f"1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters"
+        raise InvalidRequest(f"idempotency-key: Input should be one header of {allowed}")
     return key

@@ -9,7 +9,8 @@ from faregate.core.ledger import Basis, Lose, Loss, Outcome, Release, Reserve, R
 from faregate.core.meter import Reading
 from faregate.core.money import ZERO, Nanos
 from faregate.core.pricing import PriceVersion
-from faregate.proxy.port import Gateway
+from faregate.proxy.port import Gateway, Headers
+from faregate.proxy.replay import Copy
 from faregate.wire.usage import NOTHING, Usage
 
 UNUSED = Reading(usage=NOTHING, basis=Basis.NOTHING)
@@ -40,17 +41,33 @@ class Hold:
         """The first event goes to the caller now."""
         self._gate.ledger.streaming(self.charge_id, self._command.wallet_id, self._gate.now_ms())
 
+    def copy(self, headers: Headers, *, stream: bool) -> Copy | None:
+        """A copy of the answer to make on its way; None where no repeat will be given it."""
+        keeping = self._gate.keeping
+        if not keeping.kept_ms or self._command.idempotency_key is None:
+            return None
+        return Copy(keeping, headers, stream=stream)
+
     async def settle(
-        self, outcome: Outcome, reading: Reading, *, upstream: str, attempts: int, lost: Iterable[Usage] = ()
+        self,
+        outcome: Outcome,
+        reading: Reading,
+        *,
+        upstream: str,
+        attempts: int,
+        lost: Iterable[Usage] = (),
+        copy: Copy | None = None,
     ) -> None:
         """Bill what was used, to the last token; what is above the hold is the operator's shortfall.
 
-        `lost` is what attempts used that did not answer: the operator's loss. Raises NotReady when the database does
-        not take it; the hold is then still open. Never raises CancelledError: a stop that comes now comes too late.
+        `lost` is what attempts used that did not answer: the operator's loss. `copy` is the whole answer, to be kept.
+        Raises NotReady when the database does not take it; the hold is then still open. Never raises CancelledError: a
+        stop that comes now comes too late.
         """
         charged, shortfall = split(self._price.cost(reading.usage), self.held)
         wasted = self._cost(lost)
         unused_input, unused_output = self._unused(reading.usage)
+        at_ms = self._gate.now_ms()
         await self._surely(
             Settle(
                 charge_id=self.charge_id,
@@ -67,7 +84,8 @@ class Hold:
                 attempts=attempts,
                 unused_input_tokens=unused_input,
                 unused_output_tokens=unused_output,
-                at_ms=self._gate.now_ms(),
+                answer=copy.answer(charged, at_ms) if copy is not None else None,
+                at_ms=at_ms,
             )
         )
         self.outcome, self.reading, self.charged, self.shortfall = outcome, reading, charged, shortfall

@@ -67,6 +67,13 @@ class Observer(Protocol):
         """Something happened that the operator should read: a sentence, and the exception behind it."""
 
 
+class Keeping(msgspec.Struct, frozen=True):
+    """Which answers are kept for a repeat of their call: none, unless the operator says so."""
+
+    kept_ms: int = 0
+    bytes_max: int = 0
+
+
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a request meets on its way. Wired once, at start."""
 
@@ -88,5 +95,6 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     new_id: Callable[[str], str]
     """A fresh id with this prefix."""
     observer: Observer
+    keeping: Keeping = Keeping()
     drains: Drains = msgspec.field(default_factory=Drains)
     """What is read on after its caller has left."""

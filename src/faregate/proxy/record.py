@@ -29,7 +29,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     request_id: str
     charge_id: str | None = None
-    """The message id; None where the call was refused before its hold."""
+    """The message id; None where the call was refused before its hold. Of a repeat it is the first call's."""
     key_id: str | None = None
     wallet_id: str | None = None
     model: str | None = None
@@ -53,3 +53,5 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What of it was ours: total less the time spent waiting for upstream."""
     dropped: tuple[str, ...] = ()
     """Names of advisory parameters that were left out."""
+    replayed: bool = False
+    """A repeat with the same Idempotency-Key, answered with what is kept: it held and cost nothing."""

@@ -10,14 +10,18 @@ from typing import Final
 from faregate.core.meter import Progress
 from faregate.proxy.attempts import Reply
 from faregate.proxy.port import Caller
+from faregate.proxy.replay import Copy
 from faregate.upstreams.port import Fault
 
 PING_S: Final = 10.0
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
-async def relay(caller: Caller, reply: Reply) -> None:
-    """Pass the stream on. Afterwards `reply.meter.progress` says how it ended; RUNNING means that the caller left."""
+async def relay(caller: Caller, reply: Reply, copy: Copy | None = None) -> None:
+    """Pass the stream on, and into `copy`.
+
+    Afterwards `reply.meter.progress` says how it ended; RUNNING means that the caller left.
+    """
     stream, answer = reply.stream, reply.answer
     assert stream is not None
     pulse = _Pulse(caller)
@@ -25,6 +29,8 @@ async def relay(caller: Caller, reply: Reply) -> None:
         data = reply.first
         while True:
             if data:
+                if copy is not None:
+                    copy.add(data)
                 await caller.send(data)
                 pulse.beat()
             if stream.progress is not Progress.RUNNING or caller.gone:
@@ -40,6 +46,13 @@ async def relay(caller: Caller, reply: Reply) -> None:
                 stream.end()
     finally:
         pulse.stop()
+
+
+def completed(copy: Copy | None, reply: Reply) -> Copy | None:
+    """The copy, with what goes to the caller only when the charge is written."""
+    if copy is not None:
+        copy.add(reply.body if reply.stream is None else reply.stream.tail)
+    return copy
 
 
 class _Pulse:

@@ -25,6 +25,8 @@ class Ride(msgspec.Struct, kw_only=True):
     dropped: tuple[str, ...] = ()
     estimated: Nanos = ZERO
     hold: Hold | None = None
+    replayed: str | None = None
+    """The charge whose answer was given again."""
     attempts: Attempts | None = None
     upstream: str | None = None
     reached: tuple[float, float] | None = None
@@ -48,7 +50,7 @@ class Ride(msgspec.Struct, kw_only=True):
         first, reached = self.first_event, self.reached
         return CallRecord(
             request_id=self.caller.request_id,
-            charge_id=hold.charge_id if hold is not None else None,
+            charge_id=hold.charge_id if hold is not None else self.replayed,
             key_id=self.key_id,
             wallet_id=self.wallet_id,
             model=self.model,
@@ -66,4 +68,5 @@ class Ride(msgspec.Struct, kw_only=True):
             total_ms=(now - arrived) * 1_000,
             added_ms=(first - arrived - reached[1] + reached[0]) * 1_000 if first is not None and reached else None,
             dropped=self.dropped,
+            replayed=self.replayed is not None,
         )

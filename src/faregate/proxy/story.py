@@ -9,16 +9,17 @@ road: a plain answer is a stream of one piece.
 
 import asyncio
 
-from faregate.core.errors import GatewayError, Internal, NotReady
+from faregate.core.errors import GatewayError, Internal, NotReady, Repeated
 from faregate.core.ledger import Loss, Outcome
 from faregate.core.meter import Progress
 from faregate.core.money import ZERO
 from faregate.proxy import entry
 from faregate.proxy.attempts import Attempts, Reply
-from faregate.proxy.fare import Fare, appraise, charged_header, within_credit_limit
+from faregate.proxy.fare import Fare, appraise, within_credit_limit
 from faregate.proxy.hold import UNUSED, Hold, take
 from faregate.proxy.port import Caller, Gateway
-from faregate.proxy.relay import relay
+from faregate.proxy.relay import completed, relay
+from faregate.proxy.replay import charged_header, give_again, kept
 from faregate.proxy.rest import Rest, rest_of
 from faregate.proxy.ride import CLIENT_CLOSED, Ride
 from faregate.proxy.verdict import CallerGone, of_stream
@@ -58,7 +59,15 @@ async def _serve(gate: Gateway, caller: Caller, ride: Ride) -> None:
     await within_credit_limit(gate, fare, caller)
     command = fare.reservation(gate, caller)
 
-    ride.hold = await take(gate, command, fare.quote.price)
+    try:
+        ride.hold = await take(gate, command, fare.quote.price)
+    except Repeated as repeated:
+        answer = await kept(gate, key, repeated)
+        if answer is None:
+            raise
+        ride.replayed = repeated.charge_id
+        await give_again(gate, caller, key, answer, stream=ride.stream)
+        return
     await _ride(gate, caller, ride, ride.hold, fare)
 
 
@@ -74,13 +83,14 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
         reply = await attempts.reach()
         ride.reached, ride.upstream = (began, time()), reply.upstream.name
         headers = fare.headers(gate, held, reply.upstream)
+        copy = held.copy(headers, stream=reply.stream is not None)
 
         if reply.stream is not None:
             caller.on_gone(reply.answer.cancel)
             await caller.start(headers)
             held.streaming()
             ride.first_event = time()
-            await relay(caller, reply)
+            await relay(caller, reply, copy)
             if reply.stream.fault is not None:
                 raise of_stream(reply.stream.fault, reply.upstream.redact)
 
@@ -92,10 +102,11 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
             upstream=reply.upstream.name,
             attempts=len(attempts.made),
             lost=attempts.lost if rest is None else (),
+            copy=completed(copy, reply) if finished else None,
         )
         fare.learn(gate, held.reading, finished=finished)
         if reply.stream is None:
-            await caller.answer(200, [*headers, charged_header(held)], reply.body)
+            await caller.answer(200, [*headers, charged_header(held.charged)], reply.body)
             ride.first_event = time()
         elif finished:
             await caller.end(reply.stream.tail)

@@ -20,6 +20,7 @@ from faregate.settings.shape import (
     Auth,
     Database,
     File,
+    Idempotency,
     Kind,
     Limits,
     Log,
@@ -81,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     catalog: CatalogPaths
     retry: Retry
     limits: Limits
+    idempotency: Idempotency
     log: Log
 
     @property
@@ -149,6 +151,7 @@ def _resolved(shape: File, layers: Layers, environ: Mapping[str, str], home: Pat
         catalog=CatalogPaths(files),
         retry=shape.retry,
         limits=shape.limits,
+        idempotency=shape.idempotency,
         log=shape.log,
     )
 

@@ -178,6 +178,30 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return budget
 
 
+class Idempotency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a repeat with the same `Idempotency-Key` is answered once its call is done: 409 with the receipt, or the
+    answer itself, which is then kept in the ledger's database."""
+
+    keep_answers_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds for which the answer of a call with an `Idempotency-Key` is kept, to be given again "
+            "to who repeats it. 0: no answer is ever stored, and none is given again.",
+        ),
+    ] = 0
+    answer_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=8 * 1024 * 1024,
+            description="Largest answer that is kept, in bytes; a repeat of a call with a larger one is answered 409 "
+            "with its receipt.",
+        ),
+    ] = 1024 * 1024
+
+
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The log, on standard error."""
 
@@ -201,4 +225,5 @@ class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     catalog: CatalogFiles = CatalogFiles()
     retry: Retry = Retry()
     limits: Limits = Limits()
+    idempotency: Idempotency = Idempotency()
     log: Log = Log()

@@ -7,6 +7,8 @@ take is left as a note; a settle goes to the spool, from where it is carried out
 import asyncio
 from typing import Final
 
+import msgspec
+
 from faregate.core.errors import GatewayError, NotReady
 from faregate.core.ledger import Lose, Outcome, Release, Reserve, Reserved, Settle
 from faregate.store import reserve, settle
@@ -124,6 +126,8 @@ class Charges:
             await asyncio.wait([self._carrying_out])
 
     async def _keep(self, spool: Spool, command: Settle, refusal: NotReady) -> None:
+        # The spool is for money: an answer is not written to a file of its own, and a repeat gets the receipt.
+        command = msgspec.structs.replace(command, answer=None)
         async with self._spooling:
             try:
                 await asyncio.shield(asyncio.to_thread(spool.append, command))

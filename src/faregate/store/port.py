@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from faregate.core.access import Key
-from faregate.core.ledger import Lose, Receipt, Release, Reserve, Reserved, Settle, Wallet
+from faregate.core.ledger import Answer, Lose, Receipt, Release, Reserve, Reserved, Settle, Wallet
 from faregate.core.money import Nanos
 from faregate.core.pricing import PriceVersion
 
@@ -23,8 +23,8 @@ class Ledger(Protocol):
         Raises PaymentRequired (insufficient_credits; quota_exceeded), with `required`, `available` (credit strings)
         and `affordable_max_tokens` (int) in details; RateLimited with retry_after_s (concurrency | requests |
         input_tokens | output_tokens), and with should_retry False (abandoned | spend_5h | spend_1d | spend_7d);
-        Unauthenticated (key_revoked | key_expired) when the key is no longer active; InFlight, Conflict or
-        Unsupported for a repeated idempotency key.
+        Unauthenticated (key_revoked | key_expired) when the key is no longer active; InFlight, Repeated or
+        Unsupported for an idempotency key that was used before.
         """
 
     def streaming(self, charge_id: str, wallet_id: str, at_ms: int) -> None:
@@ -74,6 +74,12 @@ class Records(Protocol):
     """Reading back."""
 
     async def receipt(self, wallet_id: str, charge_id: str) -> Receipt | None: ...
+
+    async def answer(self, wallet_id: str, charge_id: str, at_ms: int) -> Answer | None:
+        """The answer of a call, if it was kept and its time is not over."""
+
+    async def forget_answers(self, at_ms: int) -> int:
+        """Delete some of the answers whose time is over; 0 when there was none left."""
 
     async def usage(
         self,

@@ -1,4 +1,4 @@
-"""Reading back (port.Records): receipts, usage, a wallet and what is left of a key's caps."""
+"""Reading back (port.Records): receipts, answers that are kept, usage, a wallet and what is left of a key's caps."""
 
 from typing import Any, Final
 
@@ -6,12 +6,12 @@ import msgspec
 
 from faregate.core.access import Key
 from faregate.core.errors import NotReady
-from faregate.core.ledger import Receipt, Wallet
-from faregate.store import limits, receipts, wallets
+from faregate.core.ledger import Answer, Receipt, Wallet
+from faregate.store import answers, limits, receipts, wallets
 from faregate.store.committer import Writer
 from faregate.store.database import Connection, Readers
 from faregate.store.lease import Lease
-from faregate.store.statements import READ_RECEIPT, RECEIPT_COLUMNS
+from faregate.store.statements import READ_ANSWER, READ_RECEIPT, RECEIPT_COLUMNS
 
 PAGE_MAX: Final = 1_000
 
@@ -50,6 +50,13 @@ class Records:
     async def receipt(self, wallet_id: str, charge_id: str) -> Receipt | None:
         row = await self._readers.point(READ_RECEIPT, (wallet_id, charge_id))
         return None if row is None else receipts.receipt(row)
+
+    async def answer(self, wallet_id: str, charge_id: str, at_ms: int) -> Answer | None:
+        row = await self._readers.point(READ_ANSWER, (wallet_id, charge_id, at_ms))
+        return None if row is None else answers.answer(row)
+
+    async def forget_answers(self, at_ms: int) -> int:
+        return await answers.forget(self._writer, self._readers, at_ms)
 
     async def usage(
         self,

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from faregate.core.access import NO_ACCESS, judge_active
 from faregate.core.errors import (
-    Conflict,
     GatewayError,
     InFlight,
     PaymentRequired,
     RateLimited,
+    Repeated,
     Unauthenticated,
     Unsupported,
 )
@@ -107,8 +107,9 @@ def _judge_repeat(connection: Connection, command: Reserve) -> None:
         )
     receipt = receipts.receipt(row[1:])
     if receipt.state is State.SETTLED:
-        raise Conflict(
+        raise Repeated(
             f"Idempotency-Key: this call was made before and billed once, as {receipt.id}; see the receipt in details.",
+            charge_id=receipt.id,
             details={"receipt": receipts.as_json(receipt)},
         )
     raise InFlight(

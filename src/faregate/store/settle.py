@@ -6,7 +6,7 @@ and sees at COMMIT that what was charged stands in the ledger.
 
 from faregate.core.errors import Internal, NotReady
 from faregate.core.ledger import REVENUE, Lose, Loss, Release, Settle, State
-from faregate.store import rates
+from faregate.store import answers, rates
 from faregate.store.database import Connection
 from faregate.store.statements import PAY_LIMITS, READ_LOSS, READ_STATE, RELEASE, SETTLE, TRANSFER
 from faregate.wire.usage import Usage
@@ -51,6 +51,7 @@ def settle(connection: Connection, command: Settle, *, limited: bool) -> None:
         )
     _lose(connection, command)
     rates.give_back(connection, command)
+    answers.keep(connection, command)
 
 
 def release(connection: Connection, command: Release) -> bool:

@@ -57,6 +57,14 @@ UPDATE charge SET state = 'released', idem_key = NULL, outcome = ?, input = ?, o
 WHERE wallet_id = ? AND id = ? AND settled_at IS NULL
 """
 
+KEEP_ANSWER: Final = "INSERT INTO answer(wallet_id, charge_id, kept_until, headers, body) VALUES (?, ?, ?, ?, ?)"
+
+READ_ANSWER: Final = """
+SELECT kept_until, headers, body FROM answer WHERE wallet_id = ? AND charge_id = ? AND kept_until > ?
+"""
+
+FORGET_ANSWER: Final = "DELETE FROM answer WHERE wallet_id = ? AND charge_id = ?"
+
 READ_STATE: Final = "SELECT state FROM charge WHERE wallet_id = ? AND id = ?"
 
 READ_LOSS: Final = "SELECT id FROM transfer WHERE wallet_id = ? AND idem = ?"
