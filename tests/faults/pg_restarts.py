@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CALLERS = 24
 REPLICAS = 3
 RESTARTS_PER_HOUSE = 10
-UP_S_MAX = 1.5
+UP_S = (0.2, 3.0)
 AWAY_S = (0.0, 0.0, 0.3, 1.0, 2.5, 5.0)
 """How long it stays away; the last two are longer than a batch waits for it."""
 
@@ -55,7 +55,7 @@ async def _restart(here: House, server: "Server", share: int, callers: int) -> N
     await here.open()
     here.call(callers)
     for _ in range(share):
-        await asyncio.sleep(here.chance.random() * UP_S_MAX)
+        await asyncio.sleep(here.chance.uniform(*UP_S))
         await asyncio.to_thread(server.stop, "immediate")
         try:
             await asyncio.sleep(here.chance.choice(AWAY_S))

@@ -89,8 +89,9 @@ class Plans:
             return (failure(529, "overloaded_error", "Overloaded", retry_after="0"), good), 1
         if fate < 0.92 or not streamed:
             return (failure(400, "invalid_request_error", "messages: not today"),), -1
-        after = chance.randint(1, deltas)
         frames = frames_of(message, deltas)
+        # Never behind message_stop: a short message has fewer frames than deltas were asked for.
+        after = chance.randint(1, len(frames) - 2)
         if fate < 0.95:
             return (events([*frames[: after + 1], error_frame()], gap_ms=gap_ms),), -1
         if fate < 0.97:
