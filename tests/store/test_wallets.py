@@ -53,4 +53,5 @@ def test_the_operators_balances_mirror_the_wallets(raw: Raw) -> None:
     balances = wallets.operator_accounts(raw.connection)
 
     assert (balances["world"], balances["revenue"]) == (-700, 150)
+    assert {type(balance) for balance in balances.values()} == {int}
     assert sum(balances.values()) + wallets.find(raw.connection, WALLET).posted == 0

@@ -144,7 +144,8 @@ def transfers(connection: Connection, id_or_name: str, limit: int) -> list[Trans
 def operator_accounts(connection: Connection) -> dict[str, int]:
     """The balance of each of the operator's accounts: a sum over all transfers."""
     balances = dict(connection.execute(_BALANCES).fetchall())
-    return {str(name): balances.get(name, 0) for name in OPERATOR_ACCOUNTS}
+    # PostgreSQL adds integers to a numeric, which Python knows as a Decimal.
+    return {str(name): int(balances.get(name, 0)) for name in OPERATOR_ACCOUNTS}
 
 
 def wallet(row: tuple[Any, ...]) -> Wallet:
