@@ -48,7 +48,7 @@ class Upstream:
 
 def _row(seen: Seen, plan: Plan, attempt: int) -> UpstreamCall:
     play = plan.plays[attempt]
-    written = seen.frames_written >= len(play.pieces) and not seen.hung_up
-    finished = written and attempt == plan.whole
+    # Whether the gateway took all of it before it died, only the gateway knew: it was there to be taken.
+    finished = seen.frames_written >= len(play.pieces) and attempt == plan.whole
     began = seen.frames_written > 0
     return UpstreamCall(plan.marker, play.status if began else 0, finished, plan.usage if play.status == 200 else None)
