@@ -24,7 +24,6 @@ LIVES = 50
 POSTGRES_SHARE = 5
 
 SETTINGS = settings(
-    max_examples=LIVES,
     stateful_step_count=LENGTH,
     database=None,
     deadline=None,
@@ -74,7 +73,9 @@ def run(machine: type[Books], steps: int, first_seed: int, where: str) -> int:
     machine.steps, number = 0, 0
     while machine.steps < steps:
         # Each round has a seed of its own, so that a run is the beginning of a longer one.
-        run_state_machine_as_test(seed(first_seed * 1_000_003 + number)(machine), settings=SETTINGS)
+        lives = min(LIVES, -(-(steps - machine.steps) // LENGTH))
+        here = settings(SETTINGS, max_examples=lives)
+        run_state_machine_as_test(seed(first_seed * 1_000_003 + number)(machine), settings=here)
         number += 1
         tell(f"{where}: {machine.steps:,} of {steps:,} steps")
     return machine.steps
