@@ -142,6 +142,7 @@ class Readers:
     def __init__(self, url: str) -> None:
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="faregate-reader")
         self._away_until_ns = 0
+        self._closed = False
         self._pool = ConnectionPool(
             url,
             kwargs={"autocommit": True, **options(name="faregate reader", reads=True)},
@@ -173,6 +174,8 @@ class Readers:
         return await self._run(read, b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     async def _run(self, read: Callable[[Connection], R], begin: bytes) -> R:
+        if self._closed:
+            raise unavailable(RuntimeError("the readers are closed"))
         if time.monotonic_ns() < self._away_until_ns:
             raise unavailable(TimeoutError("the database did not answer a moment ago"))
         try:
@@ -194,5 +197,6 @@ class Readers:
                 raw.execute("ROLLBACK")
 
     def close(self) -> None:
+        self._closed = True
         self._pool.close()
         self._threads.shutdown()
