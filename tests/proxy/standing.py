@@ -124,9 +124,12 @@ class Standing(Gate):
 
 
 @contextlib.asynccontextmanager
-async def standing(folder: Path, *, script: Script | None = None) -> AsyncIterator[Standing]:
+async def standing(folder: Path, *, script: Script | None = None, toml: str = "") -> AsyncIterator[Standing]:
     """A wired gateway without a listener, which is most of what starting and stopping one takes."""
-    async with wired(folder, script=script) as (gateway, upstream), httpx2.AsyncClient(trust_env=False) as client:
+    async with (
+        wired(folder, script=script, toml=toml) as (gateway, upstream),
+        httpx2.AsyncClient(trust_env=False) as client,
+    ):
         yield Standing(gateway, "", upstream, client)
 
 

@@ -65,8 +65,8 @@ async def _serve(gate: Gateway, caller: Caller, ride: Ride) -> None:
         answer = await kept(gate, key, repeated)
         if answer is None:
             raise
-        ride.replayed = repeated.charge_id
         await give_again(gate, caller, key, answer, stream=ride.stream)
+        ride.replayed = repeated.charge_id
         return
     await _ride(gate, caller, ride, ride.hold, fare)
 
