@@ -52,4 +52,9 @@ async def test_a_start_says_what_the_last_life_left_open(tmp_path: Path) -> None
 
     (line,) = lines
     assert (line["log_level"], line["calls"], line["crash_loss"]) == ("warning", 1, "200")
+    (tmp_path / "spool-old_8080").write_bytes(b"")
+    with capture_logs() as lines:
+        async with opened_store(settings, [PRICE], port=1, telemetry=Telemetry()):
+            pass
+    assert [line["spool"] for line in lines if "spool" in line] == [str(tmp_path / "spool-old_8080")]
     assert socket.gethostname() not in str(lines), "one process owns a file: its name is nobody's business"

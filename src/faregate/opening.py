@@ -30,6 +30,8 @@ async def opened_store(
     home.prepare(settings)
     node = settings.server.node or f"{socket.gethostname()}:{port}"
     alone = isinstance(settings.database, Path)
+    spool = home.spool(settings, None if alone else node)
+    _tell_of_orphaned_spools(settings.home, spool)
     async with Store.open(
         settings.database,
         pepper=home.pepper(settings),
@@ -37,7 +39,7 @@ async def opened_store(
         observe=telemetry.committed,
         swept=_tell_of_others,
         node=node,
-        spool=home.spool(settings, None if alone else node),
+        spool=spool,
         watch=SpoolWatch(telemetry),
     ) as store:
         if store.swept.charges:
@@ -47,6 +49,17 @@ async def opened_store(
                 crash_loss=show_credits(store.swept.lost),
             )
         yield store
+
+
+def _tell_of_orphaned_spools(folder: Path, own: Path) -> None:
+    """A replica that begins under another name than before does not read the spool of its old one."""
+    for found in sorted(folder.glob("spool*")):
+        if found != own:
+            structlog.get_logger().warning(
+                "a spool of another name holds what calls cost while the database was away: unless a replica runs "
+                "under it, start one with FAREGATE_SERVER_NODE set to that name, and it is carried out",
+                spool=str(found),
+            )
 
 
 class SpoolWatch(Watch):
@@ -61,9 +74,7 @@ class SpoolWatch(Watch):
         before, self._waiting = self._waiting, waiting
         self._telemetry.spooled(waiting)
         if waiting and not before:
-            self._log.error(
-                "the database is away: what calls under way cost goes to the spool, new ones are refused"
-            )
+            self._log.error("the database is away: what calls under way cost goes to the spool, new ones are refused")
         elif before and not waiting:
             self._log.warning("the database is back, and the spool is carried out")
 

@@ -18,7 +18,6 @@ from tests.store.raw import PostgresRaw
 @pytest.fixture
 async def readers(database: Path) -> AsyncIterator[Readers]:
     readers = Readers((database / URL).read_text())
-    readers.open()
     yield readers
     readers.close()
 
@@ -110,10 +109,8 @@ async def test_a_reader_cannot_write(readers: Readers) -> None:
 async def test_readers_whose_database_is_away_say_so_and_at_once_to_those_who_come_after(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "POOL_S", 1)
     monkeypatch.setattr(postgres, "AWAY_NS", 10**15)
     readers = Readers(line.url)
-    readers.open()
     assert await readers.point("SELECT 1", ()) == (1,)
     line.down()
     with pytest.raises(NotReady):

@@ -23,6 +23,7 @@ from faregate.store import postgres, postgres_writer, sqlite
 from faregate.store.database import StoreRefused
 from faregate.store.spool import Spool
 from faregate.store.store import Store
+from faregate.wire.usage import Usage
 from tests.store.books import WALLET, fund, funds, message, opening, place, reserve, settle
 
 
@@ -214,3 +215,30 @@ async def test_a_damaged_spool_keeps_the_gateway_from_starting_and_nothing_is_sw
     (folder / "spool").unlink()
     async with opening(folder, spool=folder / "spool") as store:
         assert store.swept.lost == Nanos(200_000)
+
+
+async def test_a_settle_that_the_database_has_something_against_stays_until_it_has_not(folder: Path) -> None:
+    async with opening(folder) as store:
+        await fund(store, 10_000_000)
+        for number in (1, 2):
+            await store.ledger.reserve(reserve(number))
+    lied = settle(1, usage=Usage(input=-5, output=20))  # no such count is taken, and no charge is lost for it
+    for command in (lied, settle(2)):
+        Spool(folder / "spool").append(command)
+    async with opening(folder, spool=folder / "spool") as store:
+        assert await state(store, 2) is State.SETTLED
+        assert [kept.charge_id for kept in Spool(folder / "spool").read()] == [message(1), message(2)]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_is_in_the_spool_is_carried_out_at_a_stop_where_it_can_be(folder: Path) -> None:
+    file = folder / "spool"
+    async with opening(folder, spool=file) as store:
+        await fund(store, 10_000_000)
+        await store.ledger.reserve(reserve(1))
+        with shut_out(folder):
+            await store.ledger.settle(settle(1))
+        assert file.exists()
+    assert not file.exists()
+    async with opening(folder) as store:
+        assert await funds(store) == (9_850_000, 0)

@@ -5,6 +5,7 @@ take is left as a note; a settle goes to the spool, from where it is carried out
 """
 
 import asyncio
+import contextlib
 from typing import Final
 
 import msgspec
@@ -117,25 +118,37 @@ class Charges:
         if self._spool is not None:
             self._spooled = await asyncio.to_thread(self._spool.read)
             await self._carry_out(self._spool)
+            self._go_on(self._spool)
 
     async def close(self) -> None:
-        """Stop carrying out what is in the spool: the rest is the next start's."""
+        """Try once more to carry out what is in the spool: the rest is the next start's."""
         self._closed = True
-        if self._carrying_out is not None:
-            self._carrying_out.cancel()
-            await asyncio.wait([self._carrying_out])
+        if self._carrying_out is None:
+            return
+        self._carrying_out.cancel()
+        await asyncio.wait([self._carrying_out])
+        if self._spool is not None:
+            with contextlib.suppress(NotReady):
+                await self._carry_out(self._spool)
 
     async def _keep(self, spool: Spool, command: Settle, refusal: NotReady) -> None:
         # The spool is for money: an answer is not written to a file of its own, and a repeat gets the receipt.
         command = msgspec.structs.replace(command, answer=None)
         async with self._spooling:
+            appending = asyncio.create_task(asyncio.to_thread(spool.append, command))
             try:
-                await asyncio.shield(asyncio.to_thread(spool.append, command))
+                await asyncio.shield(appending)
+            except asyncio.CancelledError:
+                await asyncio.wait([appending])  # The file is nobody else's before that.
+                raise
             except OSError as error:
                 raise refusal from error
             self._spooled.append(command)
             self._watch.spooled(len(self._spooled))
-        if not self._closed and (self._carrying_out is None or self._carrying_out.done()):
+        self._go_on(spool)
+
+    def _go_on(self, spool: Spool) -> None:
+        if self._spooled and not self._closed and (self._carrying_out is None or self._carrying_out.done()):
             self._carrying_out = asyncio.create_task(self._carry_out_later(spool))
 
     async def _carry_out_later(self, spool: Spool) -> None:
@@ -148,17 +161,19 @@ class Charges:
 
     async def _carry_out(self, spool: Spool) -> None:
         async with self._spooling:
-            while self._spooled:
-                command = self._spooled[0]
+            for command in list(self._spooled):
                 try:
                     await self._writer.submit(self._settle, command, wallet_id=command.wallet_id, ends=True)
                 except NotReady:
                     raise
-                except GatewayError:
+                except GatewayError as error:
+                    if "too_late" not in error.details:
+                        continue  # Whatever the database has against it, money is not thrown away for it.
                     self._watch.too_late(command)
-                del self._spooled[0]
+                self._spooled.remove(command)
                 self._watch.spooled(len(self._spooled))
-            await asyncio.to_thread(spool.clear)
+            if not self._spooled:
+                await asyncio.to_thread(spool.clear)
 
     def _release_later(self, command: Release) -> None:
         self._writer.note(command.charge_id, settle.release, command, wallet_id=command.wallet_id)

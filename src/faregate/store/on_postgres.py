@@ -77,7 +77,6 @@ def _open(
     finally:
         connection.close()
     readers = Readers(place.url)
-    readers.open()
     return Opened(
         driver=PostgresWriter(lambda: postgres.connect(place.url)),
         readers=readers,
@@ -98,7 +97,6 @@ def _open_to_read(place: Postgres) -> tuple[Readers, list[PriceVersion]]:
     finally:
         connection.close()
     readers = Readers(place.url)
-    readers.open()
     return readers, versions
 
 

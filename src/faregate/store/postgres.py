@@ -1,7 +1,7 @@
 """Connections to a PostgreSQL database, each in one thread's hands, speaking the statements as SQLite does.
 
     connect(url)    autocommit: whoever writes says BEGIN and COMMIT; `?` becomes `%s`, and nothing else is translated
-    Readers(url)    a small pool of connections that cannot write
+    Readers(url)    a few connections that cannot write, each in a thread of its own
 
 Every connection carries the same limits: a statement that waits longer than that for a lock, or runs longer, is ended
 by the server, so that a stuck neighbour costs an error and not the gateway.
@@ -9,6 +9,7 @@ by the server, so that a stuck neighbour costs an error and not the gateway.
 
 import asyncio
 import functools
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,21 +17,18 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.types.numeric import Int8Dumper
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from faregate.store.database import unavailable
 
 R = TypeVar("R")
 
-CONNECT_S: Final = 5
+CONNECT_S: Final = 2
 LOCK_MS: Final = 2_000
 """How long a statement waits for a lock that another replica holds."""
 STATEMENT_MS: Final = 10_000
 SCAN_MS: Final = 300_000
 """An audit of a large ledger takes its time."""
 READERS_MAX: Final = 4
-POOL_S: Final = 2
-"""How long a read waits for a connection."""
 AWAY_NS: Final = 1_000_000_000
 
 KEEPALIVES: Final = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
@@ -103,9 +101,9 @@ def translated(statement: str) -> tuple[bytes, bool]:
     return statement.replace("?", "%s").encode(), reads
 
 
-def connect(url: str, *, name: str = "faregate") -> Connection:
-    """Open a connection that may write. Raises psycopg.Error."""
-    raw = psycopg.connect(url, autocommit=True, **options(name=name))
+def connect(url: str, *, name: str = "faregate", reads: bool = False) -> Connection:
+    """Open a connection; one that only `reads` cannot write. Raises psycopg.Error."""
+    raw = psycopg.connect(url, autocommit=True, **options(name=name, reads=reads))
     as_bigint(raw)
     return Connection(raw)
 
@@ -140,23 +138,12 @@ class Readers:
     """
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="faregate-reader")
+        self._own = threading.local()
+        self._opened: list[Connection] = []
         self._away_until_ns = 0
         self._closed = False
-        self._pool = ConnectionPool(
-            url,
-            kwargs={"autocommit": True, **options(name="faregate reader", reads=True)},
-            configure=as_bigint,
-            min_size=1,
-            max_size=READERS_MAX,
-            timeout=POOL_S,
-            check=ConnectionPool.check_connection,
-            open=False,
-        )
-
-    def open(self) -> None:
-        """Connect. Raises NotReady."""
-        self._pool.open()
 
     async def point(self, statement: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """One row by its key."""
@@ -180,23 +167,41 @@ class Readers:
             raise unavailable(TimeoutError("the database did not answer a moment ago"))
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, read, begin)
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            self._away_until_ns = time.monotonic_ns() + AWAY_NS
-            raise unavailable(error) from error
-        except (psycopg.Error, PoolClosed) as error:
+        except psycopg.Error as error:
+            if isinstance(error, psycopg.OperationalError):
+                self._away_until_ns = time.monotonic_ns() + AWAY_NS
             raise unavailable(error) from error
 
     def _read(self, read: Callable[[Connection], R], begin: bytes) -> R:
-        with self._pool.connection() as raw:
-            if not begin:
-                return read(Connection(raw))
-            raw.execute(begin)
+        found = getattr(self._own, "connection", None)
+        if found is not None:
             try:
-                return read(Connection(raw))
-            finally:
-                raw.execute("ROLLBACK")
+                return _within(found, read, begin)
+            except psycopg.OperationalError:
+                if not found.lost:
+                    raise
+                # It was lost since the last read, and what was read can be read again.
+        return _within(self._connect(), read, begin)
+
+    def _connect(self) -> Connection:
+        connection = connect(self._url, name="faregate reader", reads=True)
+        self._own.connection = connection
+        self._opened.append(connection)
+        return connection
 
     def close(self) -> None:
         self._closed = True
-        self._pool.close()
         self._threads.shutdown()
+        for connection in self._opened:
+            connection.close()
+
+
+def _within(connection: Connection, read: Callable[[Connection], R], begin: bytes) -> R:
+    if not begin:
+        return read(connection)
+    connection.raw.execute(begin)
+    try:
+        return read(connection)
+    finally:
+        if not connection.lost:
+            connection.raw.execute(b"ROLLBACK")

@@ -19,7 +19,7 @@ MIGRATION_MS: Final = 600_000
 """How long a migration may run, or wait for another process's."""
 
 _TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
-"""All of them: information_schema shows a role only what it may read, and to one without rights a ledger looks empty."""
+"""All of them: information_schema shows a role what it may read, so to one without rights a ledger looks empty."""
 _READ: Final = "SELECT name, value FROM meta WHERE name = 'schema_version' OR name LIKE 'migration:%'"
 _WRITE: Final = "INSERT INTO meta(name, value) VALUES (%s, %s) ON CONFLICT(name) DO UPDATE SET value = EXCLUDED.value"
 _OURS: Final = frozenset({"meta", "node", "account", "price", "key", "transfer", "charge", "hold"})

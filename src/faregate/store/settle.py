@@ -91,10 +91,13 @@ def _judge_end(connection: Connection, command: Settle) -> None:
     """A settle that changed nothing: it was made before, or it comes too late. Raises Internal for the latter."""
     row = connection.execute(READ_STATE, (command.wallet_id, command.charge_id)).fetchone()
     if row is None:
-        raise Internal(f"{command.charge_id} was never held, so it cannot be settled.")
+        raise Internal(f"{command.charge_id} was never held, so it cannot be settled.", details={"too_late": True})
     if row[0] != State.SETTLED:
         # Its owner was taken for dead. Nobody pays for it, so nobody may see its end.
-        raise Internal(f"{command.charge_id} had been given back before it was settled. You were not billed for it.")
+        raise Internal(
+            f"{command.charge_id} had been given back before it was settled. You were not billed for it.",
+            details={"too_late": True},
+        )
 
 
 def _counts(usage: Usage) -> tuple[int, int, int, int, int]:
