@@ -12,10 +12,13 @@ import pytest
 
 from faregate.core.errors import Internal, Repeated
 from faregate.core.ledger import Answer
+from faregate.core.money import Nanos
 from faregate.store import answers
+from faregate.store.reserve import reserve as reserve_now
+from faregate.store.settle import settle as settle_now
 from faregate.store.store import Store
 from tests.store.books import NOW, WALLET, fund, funds, message, opening, place, release, reserve, settle
-from tests.store.raw import Raw, raw_on
+from tests.store.raw import Raw, SqliteRaw, raw_on
 
 ANSWER = Answer(
     headers=[("content-type", "application/json"), ("x-credits-max", "0.6")],
@@ -159,6 +162,19 @@ async def test_a_settle_that_goes_to_the_spool_leaves_its_answer_behind(tmp_path
         with pytest.raises(Repeated):
             await store.ledger.reserve(reserve(2, idempotency_key="same"))
         assert await store.records.answer(WALLET, message(1), NOW) is None
+
+
+def test_a_call_whose_answer_is_not_kept_costs_no_statement_more(tmp_path: Path) -> None:
+    raw, ran = SqliteRaw(tmp_path / "raw.db"), list[str]()
+    raw.do("INSERT INTO price VALUES ('small@2025', 'small', 1, 1, 1, 1, 1, 1)")
+    raw.connection.set_trace_callback(ran.append)
+    for number, kept_answer in ((1, None), (2, ANSWER)):
+        raw.connection.execute("BEGIN")
+        reserve_now(raw.connection, reserve(number, input_ceiling=Nanos(1), max_tokens=0, min_tokens=0), ("main", 1))
+        settle_now(raw.connection, settle(number, charged=Nanos(1), answer=kept_answer), limited=False)
+        raw.connection.execute("COMMIT")
+        assert len([text for text in ran if " answer" in text]) == (1 if kept_answer else 0)
+    raw.close()
 
 
 def test_an_answer_belongs_to_a_charge_and_has_an_end(raw: Raw) -> None:
