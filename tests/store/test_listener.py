@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -19,6 +20,8 @@ from faregate.store.store import Store
 from tests.postgres import URL
 from tests.store.books import KEY, NOW, PEPPER, PRICE, SECRET, fund, opening, reserve
 from tests.store.line import Line
+
+DEARER = msgspec.structs.replace(PRICE, id="dearer", valid_from_ms=NOW, input=2_000)
 
 
 def through(line: Line) -> Any:
@@ -68,14 +71,12 @@ async def test_another_key_stays_at_hand(database: Path) -> None:
 
 
 async def test_a_price_that_is_added_on_one_replica_is_in_force_on_the_other(database: Path) -> None:
-    facts = {name: getattr(PRICE, name) for name in PRICE.__struct_fields__}
-    dearer = PRICE.__class__(**{**facts, "id": "dearer", "valid_from_ms": NOW, "input": 2_000})
     async with opening(database, node="one") as one, opening(database, node="two") as two:
         assert two.prices.price(PRICE.model, NOW) == PRICE
-        await one.office.price_add(dearer)
+        await one.office.price_add(DEARER)
 
-        await until(lambda: two.prices.price(PRICE.model, NOW) == dearer)
-        assert two.prices.versions() == one.prices.versions() == [PRICE, dearer]
+        await until(lambda: two.prices.price(PRICE.model, NOW) == DEARER)
+        assert two.prices.versions() == one.prices.versions() == [PRICE, DEARER]
 
 
 async def test_what_was_said_while_nobody_listened_is_looked_up(line: Line, database: Path) -> None:
@@ -87,6 +88,7 @@ async def test_what_was_said_while_nobody_listened_is_looked_up(line: Line, data
         with pytest.raises(NotReady):
             await far.keys.find(SECRET)
         await near.office.key_revoke(KEY, at_ms=NOW)
+        await near.office.price_add(DEARER)
         line.up()
 
         async with asyncio.timeout(30):
@@ -97,6 +99,7 @@ async def test_what_was_said_while_nobody_listened_is_looked_up(line: Line, data
                 except NotReady:
                     await asyncio.sleep(0.05)
         assert found is not None and found.revoked_at_ms == NOW
+        await until(lambda: far.prices.price(PRICE.model, NOW) == DEARER)
         await at_hand(far)
 
 

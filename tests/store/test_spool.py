@@ -74,6 +74,16 @@ def test_a_line_that_a_crash_tore_is_passed_over_and_written_over(spool: Spool, 
     assert spool.read() == [settle(1), settle(3)]
 
 
+def test_nothing_of_a_torn_line_is_left_behind_a_shorter_one(spool: Spool) -> None:
+    spool.append(settle(1, upstream="x" * 500))
+    spool.path.write_bytes(spool.path.read_bytes()[:-1])
+    spool.append(settle(2))
+    spool.append(settle(3))
+
+    assert spool.read() == [settle(2), settle(3)]
+    assert spool.path.read_bytes().count(b"x") == 0
+
+
 @pytest.mark.parametrize("place", [0, 8, 9, 30])
 def test_a_line_that_is_damaged_is_refused_with_its_number(spool: Spool, place: int) -> None:
     for number in (1, 2):
