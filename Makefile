@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 ARGS ?=
 
-.PHONY: help setup run test lint docs lock bench state-machine simulate kill race pg-restarts clean
+.PHONY: help setup run test lint docs lock bench state-machine simulate kill race pg-restarts mutate clean
 .DEFAULT_GOAL := help
 # One pip at a time: two would write into the same folder.
 .NOTPARALLEL:
@@ -63,6 +63,9 @@ race: setup $(VENV)/.dev  ## race for the last credits: as many calls as they pa
 
 pg-restarts: setup $(VENV)/.dev  ## kill PostgreSQL under three replicas, and prove the books (N=50 SEED=1)
 	@$(BIN)/python -m tests.faults.pg_restarts --restarts "$(or $(N),50)" --seed "$(or $(SEED),1)"
+
+mutate: setup $(VENV)/.dev  ## take every guard out in turn: some test must fail for each (ONLY=words DB=both SEED=1 JOBS=1)
+	@$(BIN)/python -m tests.mutate --only "$(ONLY)" --db "$(or $(DB),both)" --seed "$(or $(SEED),1)" --jobs "$(or $(JOBS),1)" $(ARGS)
 
 clean:  ## remove what was made here; the data folder is never touched
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
