@@ -4,6 +4,7 @@ Method: write a well-formed stream, cut it anywhere, and compare with facts abou
 """
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -198,3 +199,19 @@ def test_unknown_events_comments_and_pings_pass_as_they_are() -> None:
 
     assert stream.feed(odd) == odd
     assert stream.progress is Progress.RUNNING
+
+
+@given(st.lists(st.integers(0, 900), max_size=12), st.sampled_from([b"data: {not json\n\n", b": a comment\n\n", b"\n"]))
+def test_what_is_not_read_is_not_read_wherever_the_network_cut(cuts: list[int], odd: bytes) -> None:
+    head = [message_start(input_tokens=5, output_tokens=1), BLOCK_START, delta("one two")]
+    tail = [PING, delta("three errors"), delta("four"), BLOCK_STOP]
+    whole = b"".join(map(frame, head)) + odd + b"".join(map(frame, tail))
+
+    def ridden(pieces: list[bytes]) -> tuple[object, ...]:
+        stream = Stream(message_id="msg_ours", model="ours", meter=Meter(input_guess=5))
+        passed = b"".join(stream.feed(piece) for piece in pieces)
+        return stream.progress, stream.fault, stream.meter.close(), passed
+
+    ends = sorted({min(cut, len(whole)) for cut in cuts} | {0, len(whole)})
+    assert ridden([whole[a:b] for a, b in pairwise(ends)]) == ridden([whole])
+    assert ridden([whole])[0] is Progress.RUNNING

@@ -18,7 +18,6 @@ import msgspec
 from faregate.core.meter import Meter, Progress
 from faregate.wire import sse
 
-_DELTA: Final = b"event: content_block_delta\n"
 _END: Final = b"message_stop"
 _PAYLOADS: Final = ("text", "partial_json", "thinking")
 _MARKERS: Final = (b"message_", b"content_block_st", b"error", b"signature", b"\r")
@@ -66,14 +65,20 @@ class Stream:
             return self._fail("", "a frame of the stream has no end")
         if not whole:
             return b""
-        if progress is Progress.RUNNING and not self._learn:
-            for marker in _MARKERS:
-                if marker in whole:
-                    break
-            else:
-                self.meter.delivered(len(whole) - self._framing * whole.count(b"\n\n"))
-                return whole
+        if progress is Progress.RUNNING and self._only_deltas(whole):
+            return whole
         return self._frames(whole)
+
+    def _only_deltas(self, frames: bytes) -> bool:
+        """Whether there is nothing to be read here; then it is counted. The same of one frame as of many, so that it
+        does not matter where the network cut the stream."""
+        if self._learn:
+            return False
+        for marker in _MARKERS:
+            if marker in frames:
+                return False
+        self.meter.delivered(len(frames) - self._framing * frames.count(b"\n\n"))
+        return True
 
     def end(self) -> None:
         """Upstream's bytes have ended. Without message_stop that is a fault, though HTTP may call it a clean end."""
@@ -83,8 +88,7 @@ class Stream:
     def _frames(self, whole: bytes) -> bytes:
         meter, passed = self.meter, []
         for raw in sse.cut(whole):
-            if raw.startswith(_DELTA) and not self._learn and b"signature" not in raw:
-                meter.delivered(len(raw) - self._framing)
+            if self._only_deltas(raw):
                 passed.append(raw)
                 continue
             passed.append(self._frame(sse.parse(raw)))
