@@ -41,3 +41,36 @@ def test_the_deferred_keys_of_a_charge_are_looked_up_in_their_own_indexes(tmp_pa
         (step,) = raw.plan(statement)
         assert f"charge_{column}" in step
     raw.close()
+
+
+LOOKED_UP = {
+    "account_limit": f"{statements.READ_LIMITS}",
+    "charge_open": f"{statements.READ_OPEN}",
+    "charge_open_by_key": f"{statements.COUNT_OPEN}",
+    "charge_by_key": "SELECT id FROM charge WHERE wallet_id = ? AND key_id = ? AND id < ? ORDER BY id DESC LIMIT 5",
+    "answer_until": "SELECT wallet_id, charge_id FROM answer WHERE kept_until <= ? ORDER BY kept_until LIMIT 5",
+}
+COLUMNS = {
+    "account_limit": "account USING btree (wallet_id, key_id, ends_at)",
+    "charge_open": "charge USING btree (node, incarnation)",
+    "charge_open_by_key": "charge USING btree (wallet_id, key_id)",
+    "charge_by_key": "charge USING btree (wallet_id, key_id, id)",
+    "answer_until": "answer USING btree (kept_until)",
+}
+
+
+@pytest.mark.parametrize("index", LOOKED_UP)
+def test_what_would_walk_a_whole_wallet_has_an_index_of_its_own(raw: Raw, index: str) -> None:
+    if isinstance(raw, SqliteRaw):
+        assert f"INDEX {index} (" in " ".join(raw.plan(LOOKED_UP[index]))
+        return
+    # On tables as small as these PostgreSQL may as well take another.
+    defined = raw.one(f"SELECT COALESCE(MAX(indexdef), '') FROM pg_indexes WHERE indexname = '{index}'")
+    assert COLUMNS[index] in defined
+
+
+def test_the_transfers_of_a_wallet_are_found_by_an_index(tmp_path: Path) -> None:
+    raw = SqliteRaw(tmp_path / "raw.db")
+    (step,) = raw.plan("SELECT id FROM transfer WHERE wallet_id = ? AND (debit_id = ? OR credit_id = ?) ORDER BY id")
+    assert "transfer_wallet" in step
+    raw.close()
