@@ -184,3 +184,40 @@ def test_a_failed_start_used_nothing() -> None:
 
     assert meter.progress is Progress.FAILED
     assert meter.close().basis is Basis.NOTHING
+
+
+def test_a_split_is_overwritten_too_and_its_zero_is_zero() -> None:
+    meter = Meter()
+    meter.start(
+        {"input_tokens": 1, "cache_creation": {"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 7}}
+    )
+    meter.delta({"output_tokens": 1, "cache_creation": {"ephemeral_5m_input_tokens": 0}})
+    meter.delta({"output_tokens": 2, "cache_creation": {"ephemeral_1h_input_tokens": 9}})
+
+    assert (meter.close().usage.cache_write_5m, meter.close().usage.cache_write_1h) == (0, 9)
+
+
+def test_nothing_is_delivered_backwards() -> None:
+    meter = Meter()
+    meter.start(usage_of(input_tokens=1))
+    meter.delivered(400)
+    meter.delivered(-200)
+
+    assert meter.close().usage.output == 100
+
+
+def test_only_a_whole_answer_with_both_its_counts_is_upstreams_word() -> None:
+    def read(*, start: dict[str, Any], delta: dict[str, Any], whole: bool) -> Basis:
+        meter = Meter()
+        meter.start(start)
+        meter.delta(delta)
+        if whole:
+            meter.stop()
+        return meter.close().basis
+
+    fresh, output = usage_of(input_tokens=5), usage_of(output_tokens=5)
+
+    assert read(start=fresh, delta=output, whole=True) is Basis.UPSTREAM
+    assert read(start=fresh, delta=output, whole=False) is Basis.COUNTED
+    assert read(start=fresh, delta={}, whole=True) is Basis.COUNTED
+    assert read(start={}, delta=output, whole=True) is Basis.COUNTED
