@@ -221,3 +221,13 @@ def test_only_a_whole_answer_with_both_its_counts_is_upstreams_word() -> None:
     assert read(start=fresh, delta=output, whole=False) is Basis.COUNTED
     assert read(start=fresh, delta={}, whole=True) is Basis.COUNTED
     assert read(start={}, delta=output, whole=True) is Basis.COUNTED
+
+
+def test_neither_lifetime_is_written_below_zero_by_a_split_above_its_total() -> None:
+    for hours in (False, True):
+        meter = Meter(unsplit_1h=hours)
+        split = {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 10}
+        meter.start({"input_tokens": 1, "cache_creation_input_tokens": 4, "cache_creation": split})
+        usage = meter.close().usage
+
+        assert (usage.cache_write_5m, usage.cache_write_1h) == ((4, 0) if hours else (0, 4))
