@@ -4,6 +4,7 @@ store    an owner's store on it
 raw      SQL on a ledger, with a wallet in it
 """
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +23,8 @@ from tests.store.raw import PostgresRaw, Raw, SqliteRaw
 @pytest.fixture
 async def store(folder: Path) -> AsyncIterator[Store]:
     async with opening(folder) as opened:
+        while not opened.keys._trusted:  # noqa: ASYNC110 - on PostgreSQL until it listens
+            await asyncio.sleep(0)
         yield opened
 
 

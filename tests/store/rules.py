@@ -187,6 +187,7 @@ class Books(RuleBasedStateMachine):
         "UPDATE charge SET held = held + 1 WHERE id = '{}'",
         "UPDATE charge SET state = 'reserved', settled_at = NULL, outcome = NULL WHERE id = '{}' AND outcome = 'ok'",
         "DELETE FROM hold WHERE charge_id = '{}'",
+        "UPDATE charge SET attempts = attempts + 1 WHERE id = '{}' AND settled_at IS NOT NULL",
     ]))  # fmt: skip
     def tamper(self, id_: str, statement: str) -> None:
         table = statement.split()[2 if statement.startswith("DELETE") else 1]
