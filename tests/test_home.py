@@ -145,5 +145,5 @@ def test_replicas_that_share_a_folder_have_a_spool_each(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
 
     assert spool(settings, None) == tmp_path / "spool"
-    assert spool(settings, "host:8080").name == "spool-host_8080"
-    assert spool(settings, "../host:8081").name == "spool-.._host_8081"
+    assert spool(settings, "host:8080").name == "spool-host%3A8080"
+    assert spool(settings, "../host_8080").name == "spool-..%2Fhost_8080"

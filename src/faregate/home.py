@@ -11,10 +11,10 @@ turn every key that was issued into an unknown one.
 """
 
 import os
-import re
 import secrets
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from faregate.settings import Settings, SettingsError
 
@@ -63,8 +63,7 @@ def pepper(settings: Settings) -> bytes | None:
 
 def spool(settings: Settings, node: str | None) -> Path:
     """Where settles wait while the database is away: a file of this replica's own."""
-    name = "spool" if node is None else "spool-" + re.sub(r"[^\w.-]", "_", node, flags=re.ASCII)
-    return settings.home / name
+    return settings.home / ("spool" if node is None else f"spool-{quote(node, safe='')}")
 
 
 def _write_once(file: Path) -> None:

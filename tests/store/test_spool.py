@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 import pytest
 
 from faregate.core.errors import NotReady
-from faregate.core.ledger import State
+from faregate.core.ledger import Settle, State
 from faregate.core.money import Nanos
 from faregate.core.place import Postgres
 from faregate.store import postgres, postgres_writer, sqlite
@@ -251,4 +252,34 @@ async def test_what_is_in_the_spool_is_carried_out_at_a_stop_where_it_can_be(fol
         assert file.exists()
     assert not file.exists()
     async with opening(folder) as store:
+        assert await funds(store) == (9_850_000, 0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_settle_whose_caller_leaves_while_it_is_written_down_is_carried_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, began, go_on = folder / "spool", threading.Event(), threading.Event()
+    append = Spool.append
+
+    def slowly(spool: Spool, command: Settle) -> None:
+        began.set()
+        assert go_on.wait(30)
+        append(spool, command)
+
+    monkeypatch.setattr(Spool, "append", slowly)
+    async with opening(folder, spool=file) as store:
+        await fund(store, 10_000_000)
+        await store.ledger.reserve(reserve(1))
+        with shut_out(folder):
+            settling = asyncio.create_task(store.ledger.settle(settle(1)))
+            await asyncio.to_thread(began.wait, 30)
+            settling.cancel()
+            await asyncio.sleep(0)
+            go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await settling
+        async with asyncio.timeout(30):
+            while file.exists():  # noqa: ASYNC110 - the file alone tells
+                await asyncio.sleep(0.02)
         assert await funds(store) == (9_850_000, 0)

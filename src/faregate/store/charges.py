@@ -138,14 +138,15 @@ class Charges:
             appending = asyncio.create_task(asyncio.to_thread(spool.append, command))
             try:
                 await asyncio.shield(appending)
-            except asyncio.CancelledError:
-                await asyncio.wait([appending])  # The file is nobody else's before that.
-                raise
             except OSError as error:
                 raise refusal from error
-            self._spooled.append(command)
-            self._watch.spooled(len(self._spooled))
-        self._go_on(spool)
+            finally:
+                # Whoever waited may have left; until it is written the file is nobody else's, and then it is kept.
+                await asyncio.wait([appending])
+                if appending.exception() is None:
+                    self._spooled.append(command)
+                    self._watch.spooled(len(self._spooled))
+                    self._go_on(spool)
 
     def _go_on(self, spool: Spool) -> None:
         if self._spooled and not self._closed and (self._carrying_out is None or self._carrying_out.done()):

@@ -168,7 +168,7 @@ class Readers:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, read, begin)
         except psycopg.Error as error:
-            if isinstance(error, psycopg.OperationalError):
+            if isinstance(error, psycopg.OperationalError) and not isinstance(error, psycopg.errors.QueryCanceled):
                 self._away_until_ns = time.monotonic_ns() + AWAY_NS
             raise unavailable(error) from error
 
