@@ -138,3 +138,37 @@ def test_a_document_is_not_taken_for_the_longest_there_is(source: dict[str, str]
     assert input_tokens_max(admitted, msgspec.json.encode(document)) == MODEL.context_window
     # Twelve of them may be twelve pages: only upstream can tell.
     assert quoted(document, Usage(input=MODEL.context_window + 1, output=1)).ceiling > 0
+
+
+@pytest.mark.parametrize(
+    ("mark", "rate"),
+    [
+        (None, PRICE.input),
+        ({"type": "ephemeral"}, PRICE.cache_write_5m),
+        ({"type": "ephemeral", "ttl": "1h"}, PRICE.cache_write_1h),
+    ],
+)
+def test_the_ceiling_is_every_byte_and_the_template_at_the_dearest_rate_and_all_of_the_output(
+    mark: dict[str, str] | None, rate: Nanos
+) -> None:
+    block = {"type": "text", "text": "Ride."} | ({"cache_control": mark} if mark else {})
+    document = {"model": MODEL.id, "max_tokens": 7, "messages": [{"role": "user", "content": [block]}]}
+    overhead = admit(document, MODEL, VERSION).overhead_tokens
+    result = quoted(document)
+
+    assert overhead > 0
+    assert result.input_tokens_max == len(msgspec.json.encode(document)) + overhead
+    assert result.ceiling == result.input_tokens_max * rate + 7 * PRICE.output
+
+
+def test_what_was_counted_before_is_within_the_ceiling() -> None:
+    document = {"model": MODEL.id, "max_tokens": 1, "messages": [{"role": "user", "content": "Ride."}]}
+
+    assert quoted(document, Usage(input=50_000)).input_ceiling == 50_000 * PRICE.input
+
+
+def test_what_lies_in_no_byte_of_the_body_may_fill_the_window() -> None:
+    document = {"model": MODEL.id, "max_tokens": 1, "messages": [{"role": "user", "content": "Ride."}]}
+    admitted = msgspec.structs.replace(admit(document, MODEL, VERSION), unbounded=True)
+
+    assert input_tokens_max(admitted, msgspec.json.encode(document)) == MODEL.context_window

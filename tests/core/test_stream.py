@@ -215,3 +215,12 @@ def test_what_is_not_read_is_not_read_wherever_the_network_cut(cuts: list[int], 
     ends = sorted({min(cut, len(whole)) for cut in cuts} | {0, len(whole)})
     assert ridden([whole[a:b] for a, b in pairwise(ends)]) == ridden([whole])
     assert ridden([whole])[0] is Progress.RUNNING
+
+
+def test_a_frame_without_an_end_fails_the_stream() -> None:
+    stream = Stream(message_id="msg_ours", model="claude", meter=Meter())
+    for _ in range(2 + sse.FRAME_BYTES_MAX // 2**20):
+        assert stream.feed(b"x" * 2**20) == b""
+
+    assert stream.progress is Progress.FAILED
+    assert stream.fault is not None and "has no end" in stream.fault.message
