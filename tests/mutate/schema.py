@@ -33,6 +33,9 @@ BESIDE: Final = {
     "answer_until": ("tests/store/test_answers.py",),
     "key_told": ("tests/store/test_listener.py",),
     "price_told": ("tests/store/test_listener.py",),
+    **dict.fromkeys(
+        ("transfer_apply", "hold_taken", "hold_freed", "charge_end"), ("tests/store/test_schema_postgres.py",)
+    ),
 }
 """What has tests of its own beside the refusals."""
 
