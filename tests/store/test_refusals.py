@@ -65,6 +65,7 @@ def test_a_posted_balance_that_no_transfer_explains_is_refused(raw: Raw, change:
         "held = held - 300, moves = moves + 1, moved_by = 'b'",
         "held = held - 200, moves = 2, moved_by = 'a'",
         "held = held + 300, moved_by = 'b'",
+        "held = held + 300, moves = moves + 1, moved_by = 'b'",
         "moves = moves + 1, moved_by = 'a'",
         "moved_by = 'b'",
         "moves = 0",
