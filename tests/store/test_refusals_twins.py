@@ -180,3 +180,16 @@ def test_a_kind_of_transfer_is_wrong_in_each_thing_that_it_says(raw: Raw, kind: 
     for one in wrong:
         raw.refuses(*prefix, row(raw, kind, one), because="kind_of_transfer")
     raw.do(*prefix, row(raw, kind, GOOD[kind]))
+
+
+def test_a_transfer_out_of_an_account_that_is_not_of_this_wallet_is_refused(raw: Raw) -> None:
+    raw.do(LIMIT.format(WALLET).replace("'l'", "'nobody'"))
+    out = raw.transfer("ref:9", "adjust", ("nobody", "world"), 5)
+
+    raw.refuses(out.replace(f"'{WALLET}'", "'nobody'"), because="unknown accounts")
+
+
+def test_a_hold_is_taken_by_a_charge_of_its_own_name(raw: Raw) -> None:
+    raw.do(raw.charge("a", 100))
+
+    raw.refuses(hold(WALLET, WALLET, 1, 100, "none"), because="a hold is taken open")
