@@ -103,6 +103,8 @@ def test_a_hold_moves_the_account_of_its_own_wallet_and_name(twins: Raw) -> None
     assert [held(twins, *of) for of in ((WALLET, "l"), ("w", "l"), (WALLET, WALLET), ("w", "w"))] == [70, 0, 0, 30]
     twins.do("UPDATE charge SET state = 'released', outcome = 'shutdown', settled_at = 1 WHERE wallet_id = 'w'")
     assert [held(twins, *of) for of in ((WALLET, "l"), ("w", "l"), (WALLET, WALLET), ("w", "w"))] == [70, 0, 0, 0]
+    twins.do("UPDATE charge SET state = 'released', outcome = 'shutdown', settled_at = 1 WHERE state = 'reserved'")
+    assert held(twins, WALLET, "l") == 0
 
 
 def test_a_hold_is_numbered_by_its_own_account(twins: Raw) -> None:
@@ -193,3 +195,13 @@ def test_a_hold_is_taken_by_a_charge_of_its_own_name(raw: Raw) -> None:
     raw.do(raw.charge("a", 100))
 
     raw.refuses(hold(WALLET, WALLET, 1, 100, "none"), because="a hold is taken open")
+
+
+@pytest.mark.parametrize("taken", [[("a", 0), ("a", 2)], [("a", 1), ("a", 3)], [("a", 1), ("b", 1), ("a", 3)]])
+def test_holds_of_one_statement_are_the_next_moves_without_a_gap(raw: Raw, taken: list[tuple[str, int]]) -> None:
+    raw.do(raw.charge("a", 100), raw.charge("b", 100))
+    rows = ", ".join(f"('{WALLET}', '{charge}', '{WALLET}', {seq}, 5)" for charge, seq in taken)
+
+    raw.refuses(
+        f"INSERT INTO hold(wallet_id, charge_id, account_id, seq, amount) VALUES {rows}", because="a hold is taken open"
+    )
