@@ -9,6 +9,7 @@ import contextlib
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,7 @@ def main() -> int:
             sys.stdout.write(f"{mutant.name}{'   (equivalent)' if mutant.name in same else ''}\n")
         return 0
     os.nice(10)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     try:
         return _run([mutant for mutant in wanted if mutant.name not in same], wanted, arguments)
     except KeyboardInterrupt:
