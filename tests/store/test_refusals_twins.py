@@ -205,3 +205,12 @@ def test_holds_of_one_statement_are_the_next_moves_without_a_gap(raw: Raw, taken
     raw.refuses(
         f"INSERT INTO hold(wallet_id, charge_id, account_id, seq, amount) VALUES {rows}", because="a hold is taken open"
     )
+
+
+def test_a_limit_is_freed_in_its_own_wallet_where_both_have_moved_as_often(twins: Raw) -> None:
+    twins.do(other(twins.transfer("cap:l", "cap", ("limits", "l"), 500)))
+    twins.do(twins.charge("a", 100), hold(WALLET, "l", 1, 70))
+    twins.do(other(twins.charge("a", 100)), hold("w", "l", 1, 30))
+
+    twins.do(twins.released("a").replace("WHERE id", f"WHERE wallet_id = '{WALLET}' AND id"))
+    assert (held(twins, WALLET, "l"), held(twins, "w", "l")) == (0, 30)
