@@ -86,8 +86,8 @@ def tell(text: str) -> None:
 
 def carry_out(run: Coroutine[Any, Any, None], tally: Tally) -> int:
     """Run it to its end, say how it went, and give the exit code."""
-    # Whoever stops us by SIGTERM wants what Ctrl-C does: no child may be left behind. A shell that starts us beside itself
-    # has told us to ignore the latter.
+    # Whoever stops us by SIGTERM wants what Ctrl-C does: no child may be left behind. A shell that starts us beside
+    # itself has told us to ignore the latter.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
