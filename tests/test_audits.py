@@ -55,7 +55,7 @@ async def test_clean_books_are_audited_again_and_again_and_nothing_is_said(
 async def test_books_that_are_wrong_are_told_with_their_rule(tmp_path: Path) -> None:
     async with opening(tmp_path) as store:
         await fund(store, 1_000)
-    lie(tmp_path / "faregate.db", f"UPDATE account SET held = held + 1 WHERE id = '{WALLET}'")
+    lie(tmp_path, f"UPDATE account SET held = held + 1 WHERE id = '{WALLET}'")
     async with opening(tmp_path) as store:
         figures, log = await audit(store, 1)
 
