@@ -32,8 +32,9 @@ from faregate.core.ids import CHANCE_BITS, ulid
 from faregate.core.routing import Routes
 from faregate.edge.admin import admin_app
 from faregate.edge.api import Api
-from faregate.edge.asgi import Door, Intake
+from faregate.edge.asgi import Door
 from faregate.edge.desk import Desk
+from faregate.edge.intake import Intake
 from faregate.edge.listen import listen, listen_for_owner
 from faregate.fleet import running_upstreams
 from faregate.forgetting import forget_answers

@@ -15,7 +15,8 @@ import pytest
 
 from faregate import app
 from faregate.edge.api import Api
-from faregate.edge.asgi import Door, Intake
+from faregate.edge.asgi import Door
+from faregate.edge.intake import Intake
 from faregate.edge.listen import listen
 from faregate.stopping import Server
 from faregate.telemetry import CONTENT_TYPE, Telemetry

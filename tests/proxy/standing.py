@@ -1,12 +1,12 @@
 """What the tests of the story share: a caller as the door makes one, and an upstream's answer that needs no socket.
 
-The rule: the classes are the shipped ones. Only what stands outside of the program is played here: the server that
-calls an ASGI application, and the connection below a reply.
+The rule: the classes are the shipped ones. Only what stands outside of the program is played here: the connections of
+a caller and below a reply.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +14,41 @@ import httpx2
 import msgspec
 
 from faregate.core.shown import ReceiptView
-from faregate.edge.asgi import AsgiCaller, Intake
+from faregate.edge.call import Call
+from faregate.edge.intake import Intake
 from faregate.proxy.record import CallRecord
 from faregate.upstreams.reply import Reply, Timeouts
 from faregate.upstreams.script import Script
+from tests.edge.line import PlayedLine
 from tests.gateway import ASK, Gate, wired
 
 
 class Server:
-    """The server's side of one ASGI request: what it is sent, and when it says that the client has gone."""
+    """The server's side of one call: its connection, and what was written to it."""
 
     def __init__(self, body: Any = ASK, *, address: str = "127.0.0.1", **headers: str) -> None:
-        self._body = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        self._asked = False
-        self._gone = asyncio.Event()
-        self.sent: list[MutableMapping[str, Any]] = []
         named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-        scope = {"type": "http", "headers": named, "client": (address, 1)}
-        self.caller = AsgiCaller(scope, self._receive, self._send, Intake(), "req_1")
+        self.line = PlayedLine(address)
+        self.caller = Call(self.line, named, Intake(), "req_1")
+        self.caller.take(body if isinstance(body, bytes) else msgspec.json.encode(body))
+        self.caller.more_body = False
 
     async def hang_up(self) -> None:
         """The client has gone, and the caller has heard of it."""
-        heard = asyncio.Event()
-        self.caller.on_gone(heard.set)
-        self._gone.set()
-        await heard.wait()
+        self.caller.on_gone(lambda: None)
+        self.line.lose(self.caller)
 
     @property
     def status(self) -> int:
-        return int(self.sent[0]["status"])
+        return self.line.said.status
 
     @property
     def headers(self) -> dict[str, str]:
-        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
+        return self.line.said.headers
 
     @property
     def body(self) -> bytes:
-        return b"".join(message["body"] for message in self.sent[1:])
-
-    async def _receive(self) -> MutableMapping[str, Any]:
-        if not self._asked:
-            self._asked = True
-            return {"type": "http.request", "body": self._body, "more_body": False}
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: MutableMapping[str, Any]) -> None:
-        self.sent.append(message)
-        if message["type"] == "http.response.body" and not message.get("more_body"):
-            self._gone.set()  # An answer that is complete is told to the application as a disconnect is.
+        return self.line.said.body
 
 
 class Line:

@@ -81,6 +81,42 @@ async def test_it_reads_no_further_for_a_caller_who_has_left() -> None:
     assert b"content_block" not in server.body
 
 
+async def test_who_does_not_keep_up_is_not_fed_until_they_do() -> None:
+    server, good, reply = await opened(whole=False)
+    server.line.flow.pause_writing()
+    relaying = asyncio.create_task(relay.relay(server.caller, good))
+    await asyncio.sleep(0)
+    for frame in FRAMES[1:]:
+        reply.take_body(frame)
+        await asyncio.sleep(0)
+    reply.end()
+    assert FRAMES[1] not in server.body and not relaying.done()
+    server.line.flow.resume_writing()
+    await relaying
+
+    assert good.meter.progress is Progress.COMPLETE
+    assert server.body.endswith(b"".join(FRAMES[1:-1]))
+
+
+async def test_who_falls_behind_within_a_stream_is_fed_no_further() -> None:
+    server, good, reply = await opened(whole=False)
+    relaying = asyncio.create_task(relay.relay(server.caller, good))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    server.line.flow.pause_writing()
+    for frame in FRAMES[1:4]:
+        reply.take_body(frame)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert FRAMES[2] not in server.body, "one piece is on its way when it is seen, and not two"
+    server.line.flow.resume_writing()
+    for frame in FRAMES[4:]:
+        reply.take_body(frame)
+    reply.end()
+    await relaying
+    assert server.body.endswith(b"".join(FRAMES[1:-1]))
+
+
 async def test_a_silence_is_filled_with_pings_and_the_pings_end_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "PING_S", 0.005)
     server, good, reply = await opened(whole=False)
@@ -90,8 +126,20 @@ async def test_a_silence_is_filled_with_pings_and_the_pings_end_with_it(monkeypa
         reply.take_body(frame)
     reply.end()
     await relaying
-    said = len(server.sent)
+    said = len(server.line.written)
     await asyncio.sleep(0.03)
 
     assert server.body.replace(PING, b"").endswith(b"".join(FRAMES[1:-1]))
-    assert len(server.sent) == said, "nobody pings a stream that has ended"
+    assert len(server.line.written) == said, "nobody pings a stream that has ended"
+
+
+async def test_who_does_not_keep_up_is_not_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "PING_S", 0.005)
+    server, good, reply = await opened(whole=False)
+    server.line.flow.pause_writing()
+    relaying = asyncio.create_task(relay.relay(server.caller, good))
+    await asyncio.sleep(0.03)
+    assert PING not in server.body
+    server.line.flow.resume_writing()
+    reply.end()
+    await relaying

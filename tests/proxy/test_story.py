@@ -119,7 +119,7 @@ async def test_a_caller_who_leaves_is_499_in_the_log_and_gets_no_answer(tmp_path
         (record,) = watcher.records
 
         assert (record.status, record.outcome, record.charged) == (499, Outcome.CLIENT_GONE, 0)
-        assert server.sent == []
+        assert server.line.written == []
         assert await gate.books() == (OPENING, 0)
 
 

@@ -56,6 +56,7 @@ class SimCaller:
         self._callbacks: list[Callable[[], None]] = []
         self._left = asyncio.Event()
         self._sends = 0
+        self._behind = False
         self.timer = loop.call_later(call.leaves_at, self.leave) if call.leaves == "at" else None
 
     def header(self, name: bytes) -> str | None:
@@ -98,16 +99,31 @@ class SimCaller:
     async def start(self, headers: Headers) -> None:
         self._start(200, headers)
 
-    async def send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         call, self._sends = self._note.call, self._sends + 1
         self._take(data)
         if call.leaves == "send" and self._sends > call.leaves_at:
             self._loop.call_soon(self.leave)
-        if call.stalls_at is not None and self._sends > call.stalls_at:
+        self._behind = bool(self._stalls or call.pace_s)
+
+    @property
+    def keeps_up(self) -> bool:
+        return not self._behind
+
+    async def drain(self) -> None:
+        if not self._behind:
+            return
+        if self._stalls:
             await self._pass(SEND_S)
             self.leave()
-        elif call.pace_s:
-            await self._pass(call.pace_s)
+        else:
+            await self._pass(self._note.call.pace_s)
+        self._behind = False
+
+    @property
+    def _stalls(self) -> bool:
+        stalls_at = self._note.call.stalls_at
+        return stalls_at is not None and self._sends > stalls_at
 
     async def end(self, data: bytes) -> None:
         if self._note.call.leaves == "end":

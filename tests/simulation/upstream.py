@@ -9,7 +9,7 @@ import contextvars
 import random
 from collections.abc import Mapping
 
-from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
+from faregate.upstreams.port import Answer, Ask, Fault, FaultKind, Sink, pour
 from tests.simulation.calls import SONNET
 from tests.simulation.plays import IDLE_S, TOTAL_S, Play, play
 
@@ -120,6 +120,9 @@ class SimAnswer:
         if not self._attempt.frozen:
             self._attempt.given += len(data)
         return data
+
+    async def pour(self, sink: Sink) -> bool:
+        return await pour(self, sink)
 
     def cancel(self) -> None:
         if self._attempt.over_at is None:

@@ -175,3 +175,103 @@ async def test_no_time_counts_while_we_ourselves_have_paused(monkeypatch: pytest
 def test_a_deadline_of_nothing_is_refused_by_name(field: str) -> None:
     with pytest.raises(ValueError, match=rf"timeouts\.{field}"):
         Timeouts(**{field: 0.0})
+
+
+class Sink:
+    """Takes what is poured, until it has had enough."""
+
+    def __init__(self, room: int = 1_000) -> None:
+        self.taken: list[bytes] = []
+        self._room = room
+
+    def __call__(self, piece: bytes) -> bool:
+        self.taken.append(piece)
+        return len(self.taken) < self._room
+
+
+async def test_what_is_poured_comes_piece_by_piece_without_anybody_being_woken(rig: Rig) -> None:
+    sink = Sink()
+    rig.reply.take_head(200, {})
+    rig.reply.take_body(b"a")
+    pouring = asyncio.create_task(rig.reply.pour(sink))
+    await asyncio.sleep(0)
+    rig.reply.take_body(b"b")
+    assert sink.taken == [b"a", b"b"], "it was there before the loop turned"
+    rig.reply.take_body(b"c")
+    rig.reply.end()
+
+    assert await pouring is True
+    assert sink.taken == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize(("early", "room"), [(0, 1), (1, 2), (2, 1), (3, 1)])
+async def test_a_sink_that_has_enough_gets_no_more_and_nothing_is_lost(rig: Rig, early: int, room: int) -> None:
+    sink = Sink(room)
+    rig.reply.take_head(200, {})
+    pieces = [b"a", b"b", b"c"]
+    for piece in pieces[:early]:
+        rig.reply.take_body(piece)
+    pouring = asyncio.create_task(rig.reply.pour(sink))
+    await asyncio.sleep(0)
+    for piece in pieces[early:]:
+        rig.reply.take_body(piece)
+    assert await pouring is False
+    rig.reply.end()
+    rest = Sink()
+
+    assert await rig.reply.pour(rest) is True
+    assert b"".join(sink.taken + rest.taken) == b"abc"
+
+
+async def test_a_stalled_sink_stalls_its_line(rig: Rig) -> None:
+    rig.reply.take_head(200, {})
+    rig.reply.take_body(b"a")
+    assert await rig.reply.pour(Sink(room=1)) is False
+    rig.reply.take_body(b"x" * (UNREAD_BYTES_MAX + 1))
+    assert rig.line.calls == ["pause"]
+
+
+async def test_pouring_ends_with_a_fault_behind_what_had_come(rig: Rig) -> None:
+    sink = Sink()
+    rig.reply.take_head(200, {})
+    pouring = asyncio.create_task(rig.reply.pour(sink))
+    await asyncio.sleep(0)
+    rig.reply.take_body(b"a")
+    rig.reply.fail(FaultKind.RESET, "gone")
+    with pytest.raises(Fault, match="gone"):
+        await pouring
+    assert sink.taken == [b"a"]
+
+
+async def test_a_cancel_ends_the_pouring(rig: Rig) -> None:
+    rig.reply.take_head(200, {})
+    pouring = asyncio.create_task(rig.reply.pour(Sink()))
+    await asyncio.sleep(0)
+    rig.reply.cancel()
+    with pytest.raises(Fault) as caught:
+        await pouring
+    assert caught.value.kind is FaultKind.CANCELLED
+
+
+async def test_what_a_sink_raises_is_raised_to_who_pours_and_not_to_the_connection(rig: Rig) -> None:
+    def broken(piece: bytes) -> bool:
+        raise ZeroDivisionError
+
+    rig.reply.take_head(200, {})
+    pouring = asyncio.create_task(rig.reply.pour(broken))
+    await asyncio.sleep(0)
+    rig.reply.take_body(b"a")
+    with pytest.raises(ZeroDivisionError):
+        await pouring
+
+
+async def test_a_sink_is_not_called_once_who_poured_has_left(rig: Rig) -> None:
+    sink = Sink()
+    rig.reply.take_head(200, {})
+    pouring = asyncio.create_task(rig.reply.pour(sink))
+    await asyncio.sleep(0)
+    pouring.cancel()
+    await asyncio.gather(pouring, return_exceptions=True)
+    rig.reply.take_body(b"a")
+
+    assert sink.taken == [] and await rig.reply.read() == b"a"

@@ -11,6 +11,7 @@ Deltas are the many; they are counted, not parsed. Once the first delta of a blo
 and every later one is as long as it is more than that.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -87,7 +88,7 @@ class Stream:
 
     def _frames(self, whole: bytes) -> bytes:
         meter, passed = self.meter, []
-        for raw in sse.cut(whole):
+        for raw in self._runs(whole):
             if self._only_deltas(raw):
                 passed.append(raw)
                 continue
@@ -95,6 +96,19 @@ class Stream:
             if meter.progress is Progress.COMPLETE or meter.progress is Progress.FAILED:
                 break
         return b"".join(passed)
+
+    def _runs(self, whole: bytes) -> Iterator[bytes]:
+        """Divide whole frames: those with something to be read in them one by one, what lies between as one run."""
+        if b"\r" in whole or b"\n\n\n" in whole:  # Where a frame ends is not seen at a glance.
+            yield from sse.cut(whole)
+            return
+        at = 0
+        while at < len(whole):
+            end = at if self._learn else _end_of_deltas(whole, at)
+            if end == at:
+                end = whole.find(b"\n\n", at) + 2
+            yield whole[at:end]
+            at = end
 
     def _frame(self, frame: sse.Frame) -> bytes:
         if not frame.data and frame.event != _END:
@@ -166,6 +180,18 @@ class Stream:
         self.meter.fail()
         self.fault = StreamFault(kind, message)
         return b""
+
+
+def _end_of_deltas(whole: bytes, at: int) -> int:
+    """Where the first frame from `at` on begins that has a marker, or the end."""
+    marked = len(whole)
+    for marker in _MARKERS:
+        found = whole.find(marker, at, marked)
+        marked = found if found >= 0 else marked
+    if marked == len(whole):
+        return marked
+    before = whole.rfind(b"\n\n", at, marked)
+    return before + 2 if before >= 0 else at
 
 
 def _payload(delta: dict[str, Any]) -> str | None:

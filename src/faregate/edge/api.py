@@ -19,9 +19,10 @@ from faregate.core.errors import GatewayError, Internal, InvalidRequest, MethodN
 from faregate.core.model import model_info
 from faregate.core.money import show_credits
 from faregate.core.shown import ReceiptView
-from faregate.edge.asgi import AsgiCaller, Intake
+from faregate.edge.asgi import AsgiCaller
 from faregate.edge.errors import render
 from faregate.edge.forms import milliseconds
+from faregate.edge.intake import Intake
 from faregate.edge.views import PriceView
 from faregate.proxy import entry, free
 from faregate.proxy.port import Gateway
@@ -190,6 +191,8 @@ class Api:
                 return _rendered(error, caller.request_id)
             except CallerGone:
                 return Response(status_code=CLIENT_CLOSED)  # Nobody reads it.
+            except Exception as error:  # Past here the server would close the connection behind its answer.
+                return await self._broken(request, error)
             if isinstance(value, Response):
                 return value
             headers = {"request-id": caller.request_id}
@@ -198,7 +201,7 @@ class Api:
         return Route(path, respond, methods=[method])
 
     def _caller(self, request: Request) -> AsgiCaller:
-        return AsgiCaller(request.scope, request.receive, _nowhere, self._intake, self._gate.new_id("req_"))
+        return AsgiCaller(request.scope, request.receive, self._intake, self._gate.new_id("req_"))
 
     async def _not_here(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -214,10 +217,6 @@ class Api:
         request_id = self._gate.new_id("req_")
         self._gate.observer.trouble(request_id, "a request failed by a fault of the gateway", error)
         return _rendered(Internal("Something went wrong in the gateway."), request_id)
-
-
-async def _nowhere(_: Any) -> None:
-    raise AssertionError("an endpoint answers by its return value")
 
 
 def _rendered(error: GatewayError, request_id: str) -> Response:

@@ -1,4 +1,5 @@
-"""HTTP as it comes in: uvicorn's own protocol, with a bound on heads and our envelope for what is not HTTP.
+"""HTTP as it comes in: uvicorn's own protocol, with a bound on heads, our envelope for what is not HTTP, and a straight
+way for calls: POST /v1/messages becomes a Call on this connection, everything else a request of ASGI.
 
 The rule: nobody needs a key to reach this, so nothing here may grow, or stay, with what a stranger sends. uvicorn
 bounds no head, no trailer and no wait for them; here what is over HEAD_BYTES_MAX, or later than HEAD_S, ends its
@@ -11,16 +12,19 @@ connection. So does an answer of which nothing is taken for SEND_S: its caller h
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+from urllib.parse import unquote_to_bytes
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from faregate.core.errors import BodyTimeout, GatewayError, InvalidRequest
 from faregate.core.ids import CHANCE_BITS, ulid
-from faregate.edge.asgi import CLOSE, LINE
+from faregate.edge.asgi import Door
+from faregate.edge.call import Call
 from faregate.edge.errors import render
+from faregate.edge.intake import CLOSE
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 """Twice what nginx takes with its defaults, and many times what an SDK with all of its betas sends."""
@@ -37,6 +41,8 @@ SEND_S: Final = 60.0
 LINGER_S: Final = 1.0
 """For a refused sender to read why: closing on bytes that are still coming would reset the connection instead."""
 
+CALLS: Final = b"/v1/messages"
+
 NOT_PASSED_ON: Final = (b"upgrade", b"http2-settings", b"connection")
 
 
@@ -51,7 +57,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **more)
         self.lost = False
         self.on_lost: Callable[[], None] | None = None
-        """Who asked last to be told of a hang-up: asgi.AsgiCaller."""
+        """Who asked last to be told of a hang-up: call.Call."""
         self._head_open = False
         self._message_open = False
         self._framing_bytes = 0
@@ -59,7 +65,7 @@ class Protocol(HttpToolsProtocol):
         self._refused = False
         self._plainly = b""
         """A head that asked for another protocol, written again without that."""
-        self._running: RequestResponseCycle | None = None
+        self._running: RequestResponseCycle | Call | None = None
         """The request that is being answered: others may have come behind it."""
         self._clock: asyncio.TimerHandle | None = None
         self._send_clock: asyncio.TimerHandle | None = None
@@ -136,7 +142,6 @@ class Protocol(HttpToolsProtocol):
         self._framing_bytes = 0
         self._start_clock(self.head_s)
         super().on_message_begin()
-        self.scope["state"][LINE] = self
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # A trailer is no header: who forwards requests vouches for what stands before the body, and for nothing after.
@@ -148,8 +153,31 @@ class Protocol(HttpToolsProtocol):
         self._stop_clock()
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._plainly = self._without_upgrade()
+        elif isinstance(self.app, Door) and self._is_call():
+            self._begin_call(self.app)
         else:
             super().on_headers_complete()
+
+    def _is_call(self) -> bool:
+        if self.parser.get_method() != b"POST":
+            return False
+        return self.url == CALLS or unquote_to_bytes(httptools.parse_url(self.url).path or b"") == CALLS
+
+    def _begin_call(self, door: Door) -> None:
+        before = self.cycle
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        call = door.call(self, self.headers, keep_alive=keep_alive, awaits_continue=self.expect_100_continue)
+        self.cycle = cast(Any, call)
+        if before is None or before.response_complete:
+            self._start_asgi_task(call, door)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cast(Any, call), cast(Any, door)))
+
+    @property
+    def default_headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """What every answer carries: the date, which the server writes anew each second."""
+        return self.server_state.default_headers
 
     def _without_upgrade(self) -> bytes:
         """The head as if no other protocol were offered, which a server may ignore: Java's client always offers h2c."""
@@ -160,13 +188,16 @@ class Protocol(HttpToolsProtocol):
         lines = b"".join(b"%b: %b\r\n" % header for header in kept)
         return b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, lines)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle | Call, app: Any) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cast(Any, cycle), app)
 
     def on_body(self, body: bytes) -> None:
         self._framing_bytes = 0
-        super().on_body(body)
+        if isinstance(self.cycle, Call):
+            self.cycle.take(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._message_open = False

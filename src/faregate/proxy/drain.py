@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
-from faregate.upstreams.port import Answer, Fault, FaultKind
+from faregate.upstreams.port import Answer, Fault, FaultKind, Sink, pour
 
 DRAINS_MAX: Final = 64
 """Each may hold a plain answer. Whoever leaves when there are so many is treated as if upstream could be cancelled."""
@@ -81,6 +81,9 @@ class Kept:
             raise
         finally:
             self._reader = None
+
+    async def pour(self, sink: Sink) -> bool:
+        return await pour(self, sink)
 
     def cancel(self) -> None:
         if not self._left:

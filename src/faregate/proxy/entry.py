@@ -11,11 +11,11 @@ from faregate.core.access import NO_ACCESS, Key, ip_allowed, judge_active, well_
 from faregate.core.admission import model_name, refusal
 from faregate.core.catalog import Model
 from faregate.core.errors import Forbidden, NotFound, Unauthenticated
-from faregate.proxy.port import Caller, Gateway
+from faregate.proxy.port import Asker, Gateway
 from faregate.wire.request import Malformed, decode
 
 
-def bearer(caller: Caller) -> str:
+def bearer(caller: Asker) -> str:
     """The key as it was sent: `x-api-key` wins over `Authorization: Bearer`. Raises Unauthenticated without one."""
     key = caller.header(b"x-api-key")
     if key is None or not key.strip():
@@ -27,7 +27,7 @@ def bearer(caller: Caller) -> str:
     return key.strip()
 
 
-async def authenticate(gate: Gateway, caller: Caller) -> Key:
+async def authenticate(gate: Gateway, caller: Asker) -> Key:
     """Find the caller's key and judge it. Raises Unauthenticated, or Forbidden for its address."""
     written = bearer(caller)
     key = gate.keys.cached(written)

@@ -27,7 +27,7 @@ from faregate.core.quote import (
     text_bytes,
 )
 from faregate.proxy.hold import Hold
-from faregate.proxy.port import Caller, Gateway, Headers
+from faregate.proxy.port import Asker, Gateway, Headers
 from faregate.upstreams.port import Ask, Upstream
 
 DEFAULT_VERSION = "2023-06-01"
@@ -52,7 +52,7 @@ class Fare(msgspec.Struct, frozen=True, kw_only=True):
     text_bytes: int
     media_tokens: int
 
-    def reservation(self, gate: Gateway, caller: Caller) -> Reserve:
+    def reservation(self, gate: Gateway, caller: Asker) -> Reserve:
         """The hold to take. Raises InvalidRequest for a header that makes no sense."""
         quoted = self.quote
         return Reserve(
@@ -127,7 +127,7 @@ class Fare(msgspec.Struct, frozen=True, kw_only=True):
             )  # fmt: skip
 
 
-def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, caller: Caller) -> Fare:
+def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, caller: Asker) -> Fare:
     """Judge the call by the catalog and quote it. Raises InvalidRequest, Unsupported or NotFound."""
     now_ms = gate.now_ms()
     price = gate.prices.price(model.id, now_ms)
@@ -156,12 +156,12 @@ def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, ca
     )
 
 
-def dialect(caller: Caller) -> tuple[str, str | None]:
+def dialect(caller: Asker) -> tuple[str, str | None]:
     """Which API the caller speaks: `anthropic-version`, and its betas where it has any."""
     return caller.header(b"anthropic-version") or DEFAULT_VERSION, caller.header(b"anthropic-beta")
 
 
-async def within_credit_limit(gate: Gateway, fare: Fare, caller: Caller) -> None:
+async def within_credit_limit(gate: Gateway, fare: Fare, caller: Asker) -> None:
     """Hold a call to its caller's own limit, where there is one. Raises PaymentRequired."""
     limit = credit_limit(caller)
     if limit is not None and fare.quote.ceiling > limit:
@@ -169,7 +169,7 @@ async def within_credit_limit(gate: Gateway, fare: Fare, caller: Caller) -> None
         raise above_limit(fare.quote, limit, available=wallet.available if wallet is not None else 0)
 
 
-def credit_limit(caller: Caller) -> Nanos | None:
+def credit_limit(caller: Asker) -> Nanos | None:
     """`x-credits-limit`. Raises InvalidRequest when it is not an amount."""
     text = caller.header(b"x-credits-limit")
     if text is None:
@@ -183,7 +183,7 @@ def credit_limit(caller: Caller) -> Nanos | None:
     return limit
 
 
-def clamps(caller: Caller) -> bool:
+def clamps(caller: Asker) -> bool:
     """`x-credits-on-shortfall`: whether fewer output tokens will do. Raises InvalidRequest on another word."""
     word = (caller.header(b"x-credits-on-shortfall") or "clamp").strip().lower()
     if word not in ("clamp", "refuse"):
@@ -191,7 +191,7 @@ def clamps(caller: Caller) -> bool:
     return word == "clamp"
 
 
-def idempotency_key(caller: Caller) -> str | None:
+def idempotency_key(caller: Asker) -> str | None:
     """`Idempotency-Key`. Raises InvalidRequest."""
     key = caller.header(b"idempotency-key")
     if key is None:

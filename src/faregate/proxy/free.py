@@ -13,12 +13,12 @@ from faregate.core.money import show_credits
 from faregate.core.quote import input_bound, media_tokens_likely, text_bytes
 from faregate.proxy import entry
 from faregate.proxy.fare import appraise, dialect
-from faregate.proxy.port import Caller, Gateway
+from faregate.proxy.port import Asker, Gateway
 from faregate.proxy.verdict import of_fault
 from faregate.upstreams.port import Ask, Fault
 
 
-async def quote(gate: Gateway, caller: Caller) -> dict[str, Any]:
+async def quote(gate: Gateway, caller: Asker) -> dict[str, Any]:
     """What a call would be quoted now, under the names of a 2xx answer's headers. Nothing is held, nothing is sent."""
     key, document, model = await _asked(gate, caller)
     fare = appraise(gate, key, document, model, caller)
@@ -45,7 +45,7 @@ async def quote(gate: Gateway, caller: Caller) -> dict[str, Any]:
     }
 
 
-async def count_tokens(gate: Gateway, caller: Caller) -> int:
+async def count_tokens(gate: Gateway, caller: Asker) -> int:
     """Upstream's own count of an input, or our estimate where it has none or cannot be reached."""
     key, document, model = await _asked(gate, caller)
     version, beta = dialect(caller)
@@ -75,7 +75,7 @@ async def count_tokens(gate: Gateway, caller: Caller) -> int:
     return guess.input_tokens
 
 
-async def _asked(gate: Gateway, caller: Caller) -> tuple[Key, dict[str, Any], Model]:
+async def _asked(gate: Gateway, caller: Asker) -> tuple[Key, dict[str, Any], Model]:
     key = await entry.authenticate(gate, caller)
     document = entry.read(await caller.body())
     return key, document, entry.find_model(gate, key, document)

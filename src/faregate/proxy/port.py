@@ -18,22 +18,27 @@ from faregate.upstreams.port import Upstream
 Headers = list[tuple[bytes, bytes]]
 
 
-class Caller(Protocol):
-    """One request, from the side of who asked. Sending to a caller who has gone is no error: it goes nowhere."""
+class Asker(Protocol):
+    """One request, from the side of who asked, as far as what is free needs it."""
 
     request_id: str
-    arrived: float
-    """The event loop's time at the first byte, in seconds."""
     address: str
-    gone: bool
-    """Whether the caller has hung up, as far as we know."""
 
     def header(self, name: bytes) -> str | None:
         """A request header by its name in lower case; the last one where it was sent twice, but all of
         `anthropic-beta`, which is a list."""
 
     async def body(self) -> bytes:
-        """The whole body. Raises BodyTooLarge, BodyTimeout, UnsupportedMedia."""
+        """The whole body. Raises BodyTooLarge, BodyTimeout, UnsupportedMedia, and CallerGone."""
+
+
+class Caller(Asker, Protocol):
+    """Who asked for a call. Sending to a caller who has gone is no error: it goes nowhere."""
+
+    arrived: float
+    """The event loop's time at the first byte, in seconds."""
+    gone: bool
+    """Whether the caller has hung up, as far as we know."""
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Call back once when the caller hangs up; at once if that has happened."""
@@ -44,8 +49,15 @@ class Caller(Protocol):
     async def start(self, headers: Headers) -> None:
         """Begin a stream (200)."""
 
-    async def send(self, data: bytes) -> None:
-        """Send a part of the stream; waits while the caller does not keep up."""
+    def send(self, data: bytes) -> None:
+        """Send a part of the stream."""
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the caller takes what is sent; otherwise wait for `drain` before more is."""
+
+    async def drain(self) -> None:
+        """Wait while the caller does not keep up and has not gone."""
 
     async def end(self, data: bytes) -> None:
         """Send the last part and end the stream."""

@@ -1,6 +1,7 @@
 """The relay: upstream's stream to the caller, whole frames as they come, until it ends or the caller does.
 
-A slow caller slows upstream: nothing more is read before what was read is on its way. When upstream says nothing for
+No task is woken for a piece: it goes from upstream's socket to the caller's in one call. A slow caller slows upstream:
+once it does not keep up, nothing more is taken before what was read is on its way. When upstream says nothing for
 PING_S, a `ping` fills the gap; it is the only event that we ever add, and it stands between frames, never in one.
 """
 
@@ -25,25 +26,28 @@ async def relay(caller: Caller, reply: Reply, copy: Copy | None = None) -> None:
     stream, answer = reply.stream, reply.answer
     assert stream is not None
     pulse = _Pulse(caller)
+
+    def send(data: bytes) -> bool:
+        if data:
+            if copy is not None:
+                copy.add(data)
+            caller.send(data)
+            pulse.beat()
+        return caller.keeps_up and stream.progress is Progress.RUNNING
+
     try:
-        data = reply.first
+        send(reply.first)
         while True:
-            if data:
-                if copy is not None:
-                    copy.add(data)
-                await caller.send(data)
-                pulse.beat()
+            await caller.drain()
             if stream.progress is not Progress.RUNNING or caller.gone:
                 return
             try:
-                piece = await answer.read()
+                if await answer.pour(lambda piece: send(stream.feed(piece))):
+                    stream.end()
             except Fault:
                 if not caller.gone:
                     stream.end()
                 return
-            data = stream.feed(piece)
-            if not piece:
-                stream.end()
     finally:
         pulse.stop()
 
@@ -62,7 +66,6 @@ class _Pulse:
         self._caller = caller
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
-        self._sending: asyncio.Task[None] | None = None
         self._timer = self._loop.call_later(PING_S, self._check)
 
     def beat(self) -> None:
@@ -70,14 +73,12 @@ class _Pulse:
 
     def stop(self) -> None:
         self._timer.cancel()
-        if self._sending is not None:
-            self._sending.cancel()
 
     def _check(self) -> None:
         idle_s = self._loop.time() - self._last
         if idle_s >= PING_S:
-            if self._sending is None or self._sending.done():  # A caller that does not read gets no second ping.
-                self._sending = self._loop.create_task(self._caller.send(PING))
+            if self._caller.keeps_up:
+                self._caller.send(PING)
             self.beat()
             idle_s = 0.0
         self._timer = self._loop.call_later(PING_S - idle_s, self._check)

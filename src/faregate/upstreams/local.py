@@ -22,7 +22,7 @@ from faregate.upstreams.local_stream import Ids, State, Toll, Translation, read_
 from faregate.upstreams.local_weights import ModelFailure, find_model
 from faregate.upstreams.local_wire import Plan, Shape, chat, completion, plan, salt
 from faregate.upstreams.origin import request_head
-from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
+from faregate.upstreams.port import Answer, Ask, Fault, FaultKind, Sink, pour
 from faregate.upstreams.transport import Transport
 
 FIRST_BYTE_S: Final = 600.0
@@ -192,6 +192,9 @@ class Streamed:
             first = await _more(self._reply, self._translation)
         return first
 
+    async def pour(self, sink: Sink) -> bool:
+        return await pour(self, sink)
+
     def cancel(self) -> None:
         self._first = b""
         self._reply.cancel()
@@ -209,6 +212,9 @@ class Whole:
     async def read(self) -> bytes:
         body, self._body = self._body, b""
         return body
+
+    async def pour(self, sink: Sink) -> bool:
+        return await pour(self, sink)
 
     def cancel(self) -> None:
         self._body = b""

@@ -2,6 +2,7 @@
 
     ask = await upstream.send(request)      an Answer, or Fault
     chunk = await answer.read()             bytes as they come; b"" at the clean end; Fault when cut
+    await answer.pour(sink)                 the same, each piece given to sink(piece) as it comes
     answer.cancel()                         at any time, from anywhere, twice if you like
 
 An answer is always in Anthropic's wire format, whatever the upstream speaks: the adapter makes it so.
@@ -55,6 +56,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Called when the request is about to be written: from here on it may cost, whether or not an answer comes."""
 
 
+Sink = Callable[[bytes], bool]
+"""Takes a piece of an answer as it comes; False when it wants no more for now."""
+
+
 class Answer(Protocol):
     status: int
     headers: Mapping[str, str]
@@ -63,11 +68,23 @@ class Answer(Protocol):
     async def read(self) -> bytes:
         """What has come since the last read, at least one byte; b"" at the clean end of the answer. Raises Fault."""
 
+    async def pour(self, sink: Sink) -> bool:
+        """Give `sink` what has come and whatever comes. True at the clean end of the answer, False when `sink` wants no
+        more. Raises Fault, and what `sink` raises."""
+
     def cancel(self) -> None:
         """Stop it now and close its connection; a pending read raises Fault(CANCELLED). Safe to repeat.
 
         On an answer that was read to its end it does nothing: that connection has gone back to the pool.
         """
+
+
+async def pour(answer: Answer, sink: Sink) -> bool:
+    """`Answer.pour` of an answer that can only be read."""
+    while piece := await answer.read():
+        if not sink(piece):
+            return False
+    return True
 
 
 class Upstream(Protocol):

@@ -7,7 +7,8 @@ One rule: what has come is read before what went wrong, except that our own canc
        └───────────────┴──fault──> FAILED              read() gives what had come, then raises, for ever
 
 There is one future per wake-up: whoever waits makes it, and the first thing worth waking for resolves it. Chunks that
-came before the reader ran are joined. A deadline is not a timer: the transport's ticker calls `tick` four times a
+came before the reader ran are joined. While an answer is poured nobody is woken: a piece goes from the socket straight
+to the sink. A deadline is not a timer: the transport's ticker calls `tick` four times a
 second or so, and a chunk only adds one to a counter.
 """
 
@@ -17,7 +18,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from faregate.upstreams.port import Fault, FaultKind
+from faregate.upstreams.port import Fault, FaultKind, Sink
 
 UNREAD_BYTES_MAX: Final = 256 * 1024
 """More than this unread and the socket is paused: a stalled reader must stall its upstream, not fill our memory."""
@@ -59,8 +60,8 @@ class Reply:
 
     __slots__ = (
         "_chunks", "_ended", "_fault", "_first_byte_s", "_limits", "_line", "_loop", "_paused", "_paused_at",
-        "_paused_s", "_pieces_ticked", "_quiet_since", "_sent_at", "_source", "_unread_bytes", "_waiter", "headers",
-        "pieces", "status",
+        "_paused_s", "_pieces_ticked", "_quiet_since", "_sent_at", "_sink", "_sink_error", "_source", "_unread_bytes",
+        "_waiter", "headers", "pieces", "status",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +85,8 @@ class Reply:
         self._paused_at = 0.0
         self._paused_s = 0.0
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None
+        self._sink_error: Exception | None = None
         self._ended = False
         self._fault: tuple[FaultKind, str] | None = None
 
@@ -104,6 +107,24 @@ class Reply:
         if self._paused:
             self._resume()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def pour(self, sink: Sink) -> bool:
+        """Have the connection call `sink`, once it has taken what had come. True at the clean end. Raises Fault."""
+        while piece := await self.read():
+            if not sink(piece):
+                return False
+            if self._ended or self._fault is not None:
+                continue
+            self._sink = sink
+            try:
+                await self._wait()
+                if self._sink is None:
+                    if self._sink_error is not None:
+                        raise self._sink_error
+                    return False
+            finally:
+                self._sink = None
+        return True
 
     async def head(self) -> None:
         """Wait until the status is known. Raises Fault."""
@@ -155,6 +176,9 @@ class Reply:
         self._wake()
 
     def take_body(self, piece: bytes) -> None:
+        if self._sink is not None:
+            self._pour(self._sink, piece)
+            return
         self._chunks.append(piece)
         self._unread_bytes += len(piece)
         if self._unread_bytes > UNREAD_BYTES_MAX and not self._paused and self._line is not None:
@@ -164,6 +188,15 @@ class Reply:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def _pour(self, sink: Sink, piece: bytes) -> None:
+        try:
+            if sink(piece):
+                return
+        except Exception as error:  # It is its giver's, and not the connection's below.
+            self._sink_error = error
+        self._sink = None
+        self._wake()
 
     def end(self) -> None:
         """The last byte has come. The connection below is free again: from here on we do not know it."""
