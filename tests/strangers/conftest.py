@@ -1,6 +1,7 @@
-"""One house for each file: starting a gateway takes longer than most of what is said to it."""
+"""One house for each file and database: starting a gateway takes longer than most of what is said to it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,6 @@ from tests.strangers.house import House, opened
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with opened(tmp_path_factory.mktemp("house")) as house:
+def house(module_folder: Path) -> Iterator[House]:
+    with opened(module_folder) as house:
         yield house

@@ -1,7 +1,8 @@
 """A gateway with both of its doors open on loopback, and bytes said to it as strangers say them.
 
 The gateway runs on a thread of its own, so that Hypothesis and schemathesis, which wait for no event loop, can ask it
-over real sockets. What strangers may never do is written once, in `House.undisturbed`: ask upstream, or leave a row.
+over real sockets. What strangers may never do is written once, in `House.undisturbed`: ask upstream, or leave a row;
+rows are read beside the gateway, on a connection of our own to whichever database it has.
 
     with opened(folder) as house:
         with house.undisturbed():
@@ -13,7 +14,6 @@ import contextlib
 import json
 import os
 import socket
-import sqlite3
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
@@ -21,14 +21,20 @@ from typing import Any, Final, TypeVar
 
 import httpx2
 import psutil  # type: ignore[import-untyped]  # it has none, and one figure is read of it
+import pytest
 
 from faregate import app
+from faregate.core.place import Postgres
 from faregate.edge.admin import admin_app
 from faregate.edge.listen import listen
 from faregate.settings import Secret
 from faregate.stopping import Server
+from faregate.store import postgres, sqlite
+from faregate.store.database import Connection
 from faregate.upstreams.script import Script
 from tests.gateway import Gate, running
+from tests.store.books import place
+from tests.store.raw import TABLES
 
 ADMIN_TOKEN: Final = "adm-token-0123456789-abcdefghij"
 LAST: Final = b"GET /healthz HTTP/1.1\r\nhost: last\r\nconnection: close\r\n\r\n"
@@ -37,16 +43,19 @@ PATIENCE_S: Final = 60
 """Met only by a gateway that hangs."""
 ROWS: Final = ("charge", "hold", "transfer", "account")
 
+ON_ONE_DATABASE: Final = pytest.mark.parametrize("module_folder", ["sqlite"], indirect=True)
+"""For what is refused before the ledger is asked, so that either database says the same of it: nothing."""
+
 T = TypeVar("T")
 
 
 class House:
     """A running gateway, seen from another thread."""
 
-    def __init__(self, gate: Gate, admin_url: str, folder: Path, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, gate: Gate, admin_url: str, ledger: Connection, loop: asyncio.AbstractEventLoop) -> None:
         self.gate = gate
         self.admin_url = admin_url
-        self.database = folder / "home" / "faregate.db"
+        self._ledger = ledger
         self._loop = loop
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -82,12 +91,16 @@ class House:
 
     def rows(self) -> dict[str, int]:
         """How many rows stand in each table of the ledger."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as reader:
-            return {table: reader.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ROWS}
+        counts = ", ".join(f"(SELECT COUNT(*) FROM {table})" for table in ROWS)
+        return dict(zip(ROWS, self._ledger.execute(f"SELECT {counts}").fetchone(), strict=True))
 
     def held(self) -> int:
-        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as reader:
-            return int(reader.execute("SELECT COALESCE(SUM(held), 0) FROM account").fetchone()[0])
+        return int(self._ledger.execute("SELECT COALESCE(SUM(held), 0) FROM account").fetchone()[0])
+
+    def kept(self) -> bytes:
+        """Every value of every row that the ledger has."""
+        rows = [row for table in TABLES for row in self._ledger.execute(f"SELECT * FROM {table}")]
+        return b"\n".join(value if isinstance(value, bytes) else str(value).encode() for row in rows for value in row)
 
     @property
     def asked(self) -> int:
@@ -168,19 +181,31 @@ def resident() -> int:
 
 
 @contextlib.contextmanager
+def looking(folder: Path) -> Iterator[Connection]:
+    """Someone who reads the ledger of a house, and cannot write: what is committed, and nothing of us in between."""
+    found = place(folder)
+    if isinstance(found, Postgres):
+        ledger: Any = postgres.connect(found.url, name="faregate looking", reads=True)
+    else:
+        ledger = sqlite.reader(folder / "home" / "faregate.db")
+    with contextlib.closing(ledger):
+        yield ledger
+
+
+@contextlib.contextmanager
 def opened(
     folder: Path, *, script: Script | None = None, toml: str = "", environ: dict[str, str] | None = None
 ) -> Iterator[House]:
     """Open a house on a thread; close it again, whatever happened."""
     loop = asyncio.new_event_loop()
 
-    async def live(told: "threading.Event", found: list[House], leave: asyncio.Event) -> None:
+    async def live(told: "threading.Event", found: list[tuple[Gate, str]], leave: asyncio.Event) -> None:
         async with running(folder, script=script, toml=toml, environ=environ) as gate, doors(gate) as admin_url:
-            found.append(House(gate, admin_url, folder, loop))
+            found.append((gate, admin_url))
             told.set()
             await leave.wait()
 
-    told, found, failed, leave = threading.Event(), list[House](), list[BaseException](), asyncio.Event()
+    told, found, failed, leave = threading.Event(), list[tuple[Gate, str]](), list[BaseException](), asyncio.Event()
 
     def run() -> None:
         try:
@@ -195,8 +220,9 @@ def opened(
     thread.start()
     told.wait(PATIENCE_S)
     try:
-        if found:
-            yield found[0]
+        for gate, admin_url in found:
+            with looking(folder) as ledger:
+                yield House(gate, admin_url, ledger, loop)
     finally:
         if not loop.is_closed():
             loop.call_soon_threadsafe(leave.set)

@@ -2,7 +2,8 @@
 
 Method: a gateway at log level debug. Words that occur nowhere else are put into keys, prompts, tools, headers and
 answers; calls go well, are refused, fail upstream in every way, are told their own words back by upstream, and crash
-inside of the gateway. Then everything that it has written is read and searched, in the forms that bytes may take.
+inside of the gateway. Then everything that it has written is read and searched, in the forms that bytes may take: its
+log, its files, and every value of every row, on each of the two databases.
 """
 
 import base64
@@ -17,7 +18,7 @@ import pytest
 from faregate.edge.openapi import ROOT
 from faregate.edge.verbs import VERBS
 from faregate.upstreams.port import Ask
-from faregate.upstreams.script import End, Play, Seen, events, failure, frames_of, stream
+from faregate.upstreams.script import End, Play, Seen, events, failure, frames_of, plain, stream
 from tests.gateway import MODEL, UPSTREAM_KEY, ask
 from tests.strangers.house import ADMIN_TOKEN, LAST, House, clean, opened
 
@@ -30,9 +31,10 @@ SAID: Final = (PROMPT, ANSWER, TOOL)
 
 MESSAGE: Final[dict[str, Any]] = {
     "id": "msg_up", "type": "message", "role": "assistant", "model": MODEL,
-    "content": [{"type": "text", "text": f"{ANSWER} {PROMPT}"}], "stop_reason": "end_turn",
+    "content": [{"type": "text", "text": f"{ANSWER} {PROMPT} " * 8}], "stop_reason": "end_turn",
     "usage": {"input_tokens": 5, "output_tokens": 7},
 }  # fmt: skip
+"""A stream of it has eight deltas, each with both of the words in it whole."""
 BODY: Final = ask(
     system=f"Say {PROMPT}",
     messages=[{"role": "user", "content": f"Hello {PROMPT}"}],
@@ -100,9 +102,17 @@ def session(house: House) -> tuple[str, list[str]]:
             told.append(streamed.body.decode())
         told.extend(json.dumps(event) for event in streamed.events if event["type"] == "error")
 
-    house.gate.upstream.play(lambda seen: stream(MESSAGE) if b'"stream":true' in seen.body else None)
+    def goes_well(seen: Seen) -> Play | None:
+        if not seen.path.endswith("/messages"):
+            return None
+        return stream(MESSAGE) if b'"stream":true' in seen.body else plain(MESSAGE)
+
+    house.gate.upstream.play(goes_well)
     call()
-    house.do(house.gate.message(key, BODY, idempotency_key="once"))
+    answered = house.do(house.gate.message(key, BODY, idempotency_key="once")).content
+    assert ANSWER.encode() in answered, "else it would be looked for in vain"
+    streamed = house.do(house.gate.stream(key, BODY, idempotency_key="stream")).body
+    assert ANSWER.encode() in streamed
     house.do(house.gate.message(key, BODY, idempotency_key="once"))
     for play in plays():
         house.gate.upstream.play(play)
@@ -117,10 +127,9 @@ def session(house: House) -> tuple[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def told(module_folder: Path) -> dict[str, Any]:
     """All that a gateway wrote in such a life, by where it was written."""
-    folder: Path = tmp_path_factory.mktemp("canaries")
-    log = folder / "log"
+    folder, log = module_folder, module_folder / "log"
     with pytest.MonkeyPatch.context() as patch, log.open("w") as written:
         patch.setattr("sys.stderr", written)
         toml = "[retry]\nattempts_max = 2\nbudget_s = 0.0\n"
@@ -136,9 +145,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             metrics = house.do(house.gate.get("/metrics")).text
             reads = [house.do(house.gate.get(path, key)).text for path in ("/v1/usage?limit=1000", "/v1/wallet")]
             admin = [asked(house, verb.path) for verb in VERBS if verb.method == "GET"]
+            rows = house.kept()
     files = b"".join(file.read_bytes() for file in sorted((folder / "home").rglob("*")) if file.is_file())
     return {"key": key, "errors": errors, "log": log.read_text(), "metrics": metrics, "reads": reads, "admin": admin,
-            "files": files}  # fmt: skip
+            "files": files, "rows": rows}  # fmt: skip
 
 
 def asked(house: House, path: str) -> str:
@@ -174,7 +184,12 @@ def test_the_log_was_written_and_tells_of_each_kind_of_trouble(told: dict[str, A
         assert word in told["log"], word
 
 
-@pytest.mark.parametrize("where", ["log", "metrics", "files"])
+def test_the_rows_were_read_and_tell_of_the_calls(told: dict[str, Any]) -> None:
+    for value in (b"once", MODEL.encode(), told["key"][8:20].encode(), b"gateway_error", b"upstream_error"):
+        assert value in told["rows"].split(b"\n"), value
+
+
+@pytest.mark.parametrize("where", ["log", "metrics", "files", "rows"])
 def test_no_key_prompt_answer_or_header_is_in(told: dict[str, Any], where: str) -> None:
     for word in (*SAID, HEADER, *secrets(told)):
         assert found(word, told[where]) == [], f"{word} in the {where}"

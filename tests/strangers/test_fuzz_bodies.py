@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.gateway import MODEL
-from tests.strangers.house import LAST, House, answers, clean, heard, resident
+from tests.strangers.house import LAST, ON_ONE_DATABASE, House, answers, clean, heard, resident
 
 MIB: Final = 1024 * 1024
 BODY_BYTES_MAX: Final = 32 * MIB
@@ -217,6 +217,7 @@ def test_32_mib_of_text_are_more_than_any_model_reads(house: House, client: http
             clean(post(client, key, full), statuses=range(400, 401))
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/quote", "/v1/messages/count_tokens"])
 @pytest.mark.parametrize("what", ["refused", "not json", "odd"])
 def test_a_call_gives_its_memory_back_by_itself_and_needs_no_collector(

@@ -2,6 +2,7 @@
 
 Method: bytes on a socket, with a whole request for the price table in them where a body is or behind it. A server that
 loses count answers that too, and its prices give it away; LAST behind all of it shows whether the connection was kept.
+On one database: what is asked here is how bytes become a request, and only what became one reaches a ledger.
 """
 
 from typing import Final
@@ -10,7 +11,9 @@ import msgspec
 import pytest
 
 from tests.gateway import ASK
-from tests.strangers.house import LAST, House, answers, clean, heard
+from tests.strangers.house import LAST, ON_ONE_DATABASE, House, answers, clean, heard
+
+pytestmark = ON_ONE_DATABASE
 
 BODY: Final = msgspec.json.encode(ASK)
 HIDDEN: Final = b"GET /v1/pricing HTTP/1.1\r\nhost: x\r\n\r\n"
