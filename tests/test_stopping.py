@@ -20,6 +20,7 @@ import pytest
 from faregate import app
 from faregate.stopping import until_signalled
 from faregate.upstreams.scripted_server import ScriptedServer
+from tests.faults.replica import SOURCE
 from tests.gateway import ASK, running, wired
 from tests.test_app import TOML, serving, told, where
 
@@ -241,7 +242,8 @@ async def test_what_a_killed_gateway_held_is_given_back_at_the_next_start_and_th
 ) -> None:
     configured = told(tmp_path, TELLING)
     command = [sys.executable, "-m", "faregate", "serve", "--config", str(configured.file)]
-    environ = {"FAREGATE_HOME": str(configured.home), "PATH": os.environ["PATH"], "FAREGATE_LOG_LEVEL": "error"}
+    environ = {"FAREGATE_HOME": str(configured.home), "PATH": os.environ["PATH"], "FAREGATE_LOG_LEVEL": "error",
+               "PYTHONPATH": str(SOURCE)}  # fmt: skip
     killed = await asyncio.create_subprocess_exec(*command, env=environ, stdout=subprocess.PIPE)
     assert killed.stdout is not None
     text = ""

@@ -1,6 +1,7 @@
 """One gateway process: `faregate serve` as it is shipped, started, killed and started again on the same home.
 
-One rule: it is never asked how it is; it is there when it prints its address, and gone when its process is.
+One rule: it is never asked how it is; it is there when it prints its address, and gone when its process is. What it
+runs is the source that its test has imported, and not what happens to be installed.
 """
 
 import asyncio
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it carries no types
 
+import faregate
+
 ROOT = Path(__file__).parents[2]
+SOURCE = Path(faregate.__file__).parents[1]
 START_S_MAX = 60.0
 STOP_S_MAX = 120.0
 ADMIN_TOKEN = "proof-of-the-operator-0123456789"
@@ -40,15 +44,15 @@ class Replica:
             f'[server]\nport = 0\n{named}[admin]\nport = 0\n[log]\nlevel = "warning"\n[[upstreams]]\nname = "fake"\n'
             f'kind = "anthropic"\nbase_url = "{upstream}"\napi_key_env = "UPSTREAM_KEY"\n'
         )
-        self._environ = {
+        self.environ = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(SOURCE), str(ROOT)]),
             "FAREGATE_HOME": str(home),
             "UPSTREAM_KEY": UPSTREAM_KEY,
             "FAREGATE_ADMIN_TOKEN": ADMIN_TOKEN,
         }
         if database_url is not None:
-            self._environ["FAREGATE_DATABASE_URL"] = database_url
+            self.environ["FAREGATE_DATABASE_URL"] = database_url
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -61,7 +65,7 @@ class Replica:
         with self.log.open("ab") as log:
             self._process = process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", *how, "serve", "--config", str(self._config),
-                env=self._environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                env=self.environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         self.lives += 1
@@ -125,7 +129,7 @@ class Replica:
         """A command of the command line, on the same data. Raises Refused with what it said."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "faregate", "--config", str(self._config), *words,
-            env=self._environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=self.environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
             out, err = await process.communicate()

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import faregate
 from tests.faults import kill, pg_restarts, race
 from tests.faults.house import fresh, house
 from tests.faults.launch import POINTS
 from tests.faults.options import Tally
-from tests.faults.replica import ROOT
+from tests.faults.replica import ROOT, Replica
 
 DATABASES = ["sqlite", "postgres"]
 
@@ -28,6 +29,13 @@ async def test_a_gateway_that_is_killed_under_load_loses_nothing(db: str) -> Non
 
     assert tally.broken == []
     assert tally.done == 3 and tally.calls > 24 and tally.settled > 0
+
+
+def test_what_is_killed_is_the_source_that_the_test_has_imported(tmp_path: Path) -> None:
+    replica = Replica(tmp_path, upstream="http://127.0.0.1:1", database_url=None)
+    program = [sys.executable, "-c", "import faregate; print(faregate.__file__, end='')"]
+
+    assert subprocess.check_output(program, env=replica.environ, cwd=ROOT, text=True) == faregate.__file__
 
 
 @pytest.mark.parametrize("db", DATABASES)
