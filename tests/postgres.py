@@ -118,12 +118,15 @@ def _end(own: Server) -> None:
     shutil.rmtree(own.folder, ignore_errors=True)
 
 
-def fresh_database(*, like: str = "template1") -> str:
-    """The URL of a new database: an empty one, or a copy of `like`, to which nobody may be connected."""
+def fresh_database(*, like: str = "template1", more: str = "") -> str:
+    """The URL of a new database: an empty one, or a copy of `like`, to which nobody may be connected.
+
+    `more` is what else CREATE DATABASE is told.
+    """
     name = f"faregate_{os.getpid()}_{next(_NUMBERS)}"
     base = server()
     with psycopg.connect(base, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}" {more}'.encode())
     return named(base, name)
 
 

@@ -70,6 +70,19 @@ def test_every_wait_has_a_limit(database: Path, reads: bool, statement_ms: int) 
     }
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_texts_travel_in_utf_8_whatever_the_environment_says(
+    database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reads: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    connection = connect((database / URL).read_text(), reads=reads)
+
+    assert connection.execute("SELECT ?", ("\u65e5\u672c",)).fetchone() == ("\u65e5\u672c",)
+    connection.close()
+
+
 def test_every_size_of_number_is_one_prepared_statement(database: Path) -> None:
     connection = connect((database / URL).read_text())
     for number in (1, 40_000, 3_000_000_000, -5, 1 << 60):

@@ -19,6 +19,8 @@ from faregate.store import schema, schema_postgres
 from faregate.store.database import StoreRefused
 from faregate.store.postgres import Connection
 from faregate.store.schema_postgres import migrate, migrations
+from faregate.store.store import Store
+from tests import postgres
 from tests.postgres import URL
 from tests.store.books import KEY, NOW, SECRET, WALLET, fund, funds, key, opening, release, reserve, settle
 from tests.store.raw import TABLES, PostgresRaw, SqliteRaw
@@ -104,6 +106,20 @@ def test_a_newer_database_is_named_with_both_versions_and_unchanged(connection: 
     with pytest.raises(StoreRefused, match=rf"version 77, .* up to {NEWEST}\b"):
         migrate(connection, at)
     assert contents(connection) == before
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_that_does_not_hold_every_text_is_refused_and_unchanged(tmp_path: Path, encoding: str) -> None:
+    url = postgres.fresh_database(like="template0", more=f"ENCODING '{encoding}' LOCALE 'C'")
+    (tmp_path / URL).write_text(url)
+    for opened in (opening(tmp_path), Store.open_to_read(Postgres(url))):
+        with pytest.raises(StoreRefused, match=rf"keeps its texts in {encoding}\b.*createdb -E UTF8 -T template0"):
+            await opened.__aenter__()
+
+    connection = driver.connect(url)
+    assert contents(connection) == []
+    connection.close()
+    postgres.drop(url)
 
 
 def test_a_migration_whose_text_was_edited_is_refused(

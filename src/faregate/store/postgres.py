@@ -124,6 +124,7 @@ def options(*, name: str, reads: bool = False) -> dict[str, Any]:
     }
     return {
         "application_name": name,
+        "client_encoding": "utf8",  # Else it is the environment's, or the database's own.
         "connect_timeout": CONNECT_S,
         "options": " ".join(f"-c {key}={value}" for key, value in settings.items()),
         **KEEPALIVES,

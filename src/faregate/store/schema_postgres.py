@@ -15,6 +15,9 @@ from faregate.store import schema
 from faregate.store.database import StoreRefused
 from faregate.store.postgres import Connection
 
+ENCODING: Final = "UTF8"
+"""What a database's texts are kept in: a server that was made under the locale C has SQL_ASCII by default."""
+
 MIGRATION_MS: Final = 600_000
 """How long a migration may run, or wait for another process's."""
 
@@ -44,6 +47,13 @@ def migrations() -> list[tuple[int, str, str]]:
 
 def check_version(connection: Connection, place: Postgres) -> int:
     """The version of a database that this program can work with; 0 when it is empty. Raises StoreRefused."""
+    encoding = connection.raw.info.parameter_status("server_encoding")
+    if encoding != ENCODING:
+        # A caller could ask for a receipt by a name that such a database cannot even be asked for.
+        raise StoreRefused(
+            f"{place} keeps its texts in {encoding}, which does not hold every text. Make a database with "
+            f"`createdb -E {ENCODING} -T template0`, and give its URL."
+        )
     tables = {name for (name,) in connection.raw.execute(_TABLES)}
     if not tables & _OURS:
         return 0
