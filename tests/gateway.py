@@ -8,7 +8,7 @@ async with running(tmp_path) as gate:
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from faregate.core.pricing import PriceVersion
 from faregate.edge import desk, forms
 from faregate.edge.listen import listen
 from faregate.stopping import Server
+from faregate.store import postgres, sqlite
+from faregate.store.database import Connection
 from faregate.upstreams.script import Script
 from faregate.upstreams.scripted_server import ScriptedServer
 from faregate.wire import sse
@@ -173,6 +175,15 @@ async def wired(
             yield gateway, upstream
     finally:
         await upstream.stop()
+
+
+@contextlib.contextmanager
+def looking(folder: Path) -> Iterator[Connection]:
+    """Read a gateway's ledger beside it, on a connection of one's own that cannot write."""
+    url = _database(folder).get("FAREGATE_DATABASE_URL")
+    ledger: Any = postgres.connect(url, reads=True) if url else sqlite.reader(folder / "home" / "faregate.db")
+    with contextlib.closing(ledger):
+        yield ledger
 
 
 def _bytes(body: Any) -> bytes:

@@ -15,9 +15,7 @@ from faregate.core.money import NANOS_PER_CREDIT
 from faregate.upstreams.script import failure, frames_of, plain, stream
 from tests.contract.handmade import by_hand
 from tests.contract.riders import NO_RETRY, Rider, message, streamed, until
-from tests.gateway import ask, running
-from tests.store.books import place
-from tests.store.raw import raw_on
+from tests.gateway import ask, looking, running
 
 KEEPS = "[idempotency]\nkeep_answers_s = 600\n"
 GOOD = message(input_tokens=5, output_tokens=3)
@@ -29,11 +27,8 @@ OF_ITS_OWN = {"request-id", "date", "x-credits-remaining", "idempotent-replayed"
 
 def kept(folder: Path) -> int:
     """How many answers are stored."""
-    database = place(folder)
-    raw = raw_on(folder / "home" / "faregate.db" if isinstance(database, Path) else database)
-    count = int(raw.one("SELECT COUNT(*) FROM answer"))
-    raw.close()
-    return count
+    with looking(folder) as ledger:
+        return int(ledger.execute("SELECT COUNT(*) FROM answer").fetchone()[0])
 
 
 def quoted(headers: Any) -> dict[str, str]:

@@ -24,16 +24,13 @@ import psutil  # type: ignore[import-untyped]  # it has none, and one figure is 
 import pytest
 
 from faregate import app
-from faregate.core.place import Postgres
 from faregate.edge.admin import admin_app
 from faregate.edge.listen import listen
 from faregate.settings import Secret
 from faregate.stopping import Server
-from faregate.store import postgres, sqlite
 from faregate.store.database import Connection
 from faregate.upstreams.script import Script
-from tests.gateway import Gate, running
-from tests.store.books import place
+from tests.gateway import Gate, looking, running
 from tests.store.raw import TABLES
 
 ADMIN_TOKEN: Final = "adm-token-0123456789-abcdefghij"
@@ -178,18 +175,6 @@ def clean(answer: httpx2.Response, *, statuses: range = range(400, 500)) -> dict
 def resident() -> int:
     """Bytes of memory that this process, gateway and all, has now."""
     return int(psutil.Process(os.getpid()).memory_info().rss)
-
-
-@contextlib.contextmanager
-def looking(folder: Path) -> Iterator[Connection]:
-    """Someone who reads the ledger of a house, and cannot write: what is committed, and nothing of us in between."""
-    found = place(folder)
-    if isinstance(found, Postgres):
-        ledger: Any = postgres.connect(found.url, name="faregate looking", reads=True)
-    else:
-        ledger = sqlite.reader(folder / "home" / "faregate.db")
-    with contextlib.closing(ledger):
-        yield ledger
 
 
 @contextlib.contextmanager
