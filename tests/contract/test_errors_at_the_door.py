@@ -6,6 +6,7 @@ Method: raw sockets where the bytes are the subject; for a fault of ours, an ups
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -153,6 +154,18 @@ async def test_500_for_a_fault_of_ours_says_nothing_of_it_and_bills_nothing(tmp_
         for answer in answers:
             refused(answer, 500, "api_error", "internal", retried=True)
             assert "secret" not in answer.text and "ZeroDivision" not in answer.text
+
+
+async def test_a_connection_on_which_a_fault_of_ours_was_told_takes_the_next_request(tmp_path: Path) -> None:
+    """Closed on without a word, it would lose whatever its caller sends next."""
+    async with running(tmp_path) as gate, with_a_fault(gate) as client:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(b"GET /readyz HTTP/1.1\r\nhost: g\r\n\r\n")
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: g\r\nconnection: close\r\n\r\n")
+        heard = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", heard) == [b"500", b"200"]
 
 
 async def test_409_while_the_same_call_is_in_flight(tmp_path: Path) -> None:
