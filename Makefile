@@ -46,8 +46,8 @@ lock: setup $(VENV)/.dev  ## pin the newest versions that requirements/*.in allo
 	$(LOCK) --upgrade requirements/dev.in -o requirements/dev.txt
 	$(LOCK) --upgrade --no-deps requirements/model.in -o requirements/model.txt
 
-bench: setup $(VENV)/.dev  ## measure what a call through the gateway costs
-	@$(BIN)/python bench/overhead.py $(ARGS)
+bench: setup $(VENV)/.dev  ## what a call costs, beside nginx, rolter and LiteLLM (ARGS="--rounds 5 --write")
+	@$(BIN)/python -m bench $(ARGS)
 
 state-machine: setup $(VENV)/.dev  ## any order of the ledger's verbs on both databases, against a model (STEPS=100000 SEED=1)
 	@$(BIN)/python -m tests.store.machine --steps "$(or $(STEPS),100000)" --seed "$(or $(SEED),1)"
@@ -68,7 +68,7 @@ mutate: setup $(VENV)/.dev  ## take every guard out in turn: some test must fail
 	@$(BIN)/python -m tests.mutate --only "$(ONLY)" --db "$(or $(DB),both)" --seed "$(or $(SEED),1)" --jobs "$(or $(JOBS),1)" $(ARGS)
 
 clean:  ## remove what was made here; the data folder is never touched
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) bench/.peers build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.python:

@@ -1,0 +1,149 @@
+"""What a call costs at each door, side by side in one run.
+
+    for each round, for each load, for each door: the calls, their CPU, their latency, the audit of the books
+
+One rule: the doors take turns, so that what the machine does beside is seen by all of them. A figure is the median of
+its rounds, and a ratio is taken within a round.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench import doors, gateways, peers
+from bench.door import Door, Missing, Upstream
+from bench.jobs import Answered, Job
+from bench.loads import LOADS, PLAIN, Load
+from bench.processes import Callers, callers, cpu, memory_kb
+
+Maker = Callable[[Upstream, Path], AbstractContextManager[Door]]
+MAKERS: Final[dict[str, Maker]] = {
+    "nginx": doors.nginx,
+    "rolter": peers.rolter,
+    "faregate sqlite": gateways.sqlite,
+    "faregate postgres": gateways.postgres,
+    "litellm": peers.litellm,
+}
+DIRECT: Final = "direct"
+PEER: Final = "rolter"
+"""Whom the ratios are to."""
+WARM_CALLS: Final = 200
+CALLS_MIN: Final = 20
+
+
+class Sample(NamedTuple):
+    """One load at one door in one round."""
+
+    answered: Answered
+    cpu_us: float
+    database_us: float
+
+
+class Resting(NamedTuple):
+    """What a door holds when nothing happens, and for each open stream."""
+
+    rest_kb: int
+    stream_kb: float
+    streams: int
+
+
+class Seen:
+    """What was measured."""
+
+    def __init__(self) -> None:
+        self.samples: dict[tuple[str, str], list[Sample]] = {}
+        """By load and door."""
+        self.missing: dict[str, str] = {}
+        self.resting: dict[str, Resting] = {}
+        self.unclean: list[str] = []
+
+
+@contextlib.contextmanager
+def opened(names: Sequence[str], seen: Seen, *, tls: bool) -> Iterator[list[Door]]:
+    """Every door that can be had; why the others cannot is noted."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faregate-bench-")))
+        folder.chmod(0o755)  # nginx's worker is nobody, and so is PostgreSQL.
+        to = stack.enter_context(doors.upstream(folder, tls=tls))
+        found = [doors.direct(to)]
+        for name in names:
+            own = folder / name.replace(" ", "-")
+            own.mkdir()
+            print(f"starting {name}", file=sys.stderr)
+            try:
+                found.append(stack.enter_context(MAKERS[name](to, own)))
+            except Missing as reason:
+                seen.missing[name] = str(reason)
+        yield found
+
+
+def measured(by: Callers, door: Door, load: Load, options: argparse.Namespace) -> Sample:
+    """One load at one door."""
+    job = job_of(door, load, options)
+    before = [cpu(pid) for pid in (door.pid, door.database_pid) if pid]
+    answered = by.ask(job)
+    after = [cpu(pid) for pid in (door.pid, door.database_pid) if pid]
+    used = [late.since(early) / max(1, answered.calls) * 1e6 for late, early in zip(after, before, strict=True)]
+    return Sample(answered, *[*used, 0.0, 0.0][:2])
+
+
+def job_of(door: Door, load: Load, options: argparse.Namespace, *, count: int | None = None) -> Job:
+    """As many calls as the load and the door should have."""
+    concurrency = min(max(options.concurrency, load.concurrency_min), door.concurrency_max, options.requests)
+    wanted = max(concurrency, int(options.requests * load.share * door.share), min(CALLS_MIN, options.requests))
+    return load.job(
+        door.url,
+        door.headers,
+        ca_file=door.ca_file,
+        count=wanted if count is None else min(wanted, count),
+        concurrency=concurrency,
+        seconds_max=options.seconds_max,
+    )
+
+
+def resting(by: Callers, door: Door, streams: int) -> Resting:
+    """The memory of a door that has answered a call or two, and of streams that are only open."""
+    assert door.pid is not None
+    count = max(1, int(streams * min(1.0, door.share * 5)))
+    pid, held = door.pid, Load("held", events=6, gap_ms=1000)
+    rest, peak = memory_kb(pid), 0
+
+    def watch() -> None:
+        nonlocal peak
+        peak = max(peak, memory_kb(pid))
+
+    job = held.job(
+        door.url, door.headers, ca_file=door.ca_file, count=count, concurrency=count, seconds_max=30, ramp_s=2
+    )
+    by.ask(job, watch=watch, every_s=0.5)
+    return Resting(rest, max(0, peak - rest) / count, count)
+
+
+def run(options: argparse.Namespace) -> Seen:
+    """Measure it all."""
+    seen = Seen()
+    with opened(options.doors, seen, tls=options.tls) as found, callers() as by:
+        for door in found:
+            by.ask(job_of(door, PLAIN, options, count=1))
+            if door.pid is not None and options.streams:
+                print(f"memory of {door.name}", file=sys.stderr)
+                seen.resting[door.name] = resting(by, door, options.streams)
+        for name in options.loads:
+            for door in found:
+                by.ask(job_of(door, LOADS[name], options, count=WARM_CALLS))
+        for turn in range(1, options.rounds + 1):
+            for name in options.loads:
+                for door in found:
+                    print(f"round {turn}: {name} at {door.name}", file=sys.stderr)
+                    sample = measured(by, door, LOADS[name], options)
+                    seen.samples.setdefault((name, door.name), []).append(sample)
+                    if sample.answered.errors:
+                        print(f"  {sample.answered.errors} errors: {sample.answered.first_error}", file=sys.stderr)
+                    if door.audit is not None and not door.audit():
+                        seen.unclean.append(f"{name} at {door.name}, round {turn}")
+    return seen
