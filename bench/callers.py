@@ -8,10 +8,11 @@ event says when it was sent, its lateness is taken on the same clock, when its l
 
 import asyncio
 import gc
+import itertools
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, cast
 
 import httptools
@@ -48,8 +49,8 @@ class Samples:
 class Caller(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, request: bytes, job: Job, samples: Samples) -> None:
-        self._request = request
+    def __init__(self, requests: Iterator[bytes], job: Job, samples: Samples) -> None:
+        self._requests = requests
         self._job = job
         self._samples = samples
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -64,7 +65,7 @@ class Caller(asyncio.Protocol):
         self._parser: Any = httptools.HttpResponseParser(self)
         self._first, self._last, self._events, self._tail, self._ended = 0, 0, 0, b"", False
         self._began = time.monotonic_ns()
-        self.transport.write(self._request)
+        self.transport.write(next(self._requests))
         await self._done
 
     def data_received(self, data: bytes) -> None:
@@ -73,7 +74,8 @@ class Caller(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._job.stall:
             self.transport.pause_reading()
-            self._end(None if self._parser.get_status_code() == 200 else "a status that is not 200")
+            status = self._parser.get_status_code()
+            self._end(None if status == 200 else f"status {status}")
 
     def on_body(self, data: bytes) -> None:
         now = time.monotonic_ns()
@@ -130,14 +132,20 @@ class Caller(asyncio.Protocol):
         self._end("closed before its end")
 
 
-def request_of(job: Job) -> bytes:
-    """The request, as bytes."""
+def requests_of(job: Job) -> Iterator[bytes]:
+    """The requests, as bytes, again and again."""
+    keys = [{"x-api-key": key} for key in job.keys]
+    return itertools.cycle([request_of(job, key) for key in keys or [job.headers]])
+
+
+def request_of(job: Job, auth: dict[str, str]) -> bytes:
+    """One of them."""
     body = job.body.encode()
     headers = {
         "host": job.url.partition("://")[2],
         "content-type": "application/json",
         "anthropic-version": "2023-06-01",
-        **job.headers,
+        **auth,
         "content-length": str(len(body)),
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -153,7 +161,8 @@ async def carry_out(job: Job, held: list[Caller]) -> Answered:
     async def worker(number: int) -> None:
         await asyncio.sleep(job.ramp_s * number / job.concurrency)
         caller: Caller | None = None
-        for _ in left:
+        # Where each has one call to make, who is early does not take the one of another.
+        for _ in left if job.count > job.concurrency else range(1):
             if time.monotonic() - began > job.seconds_max:
                 break
             try:
@@ -180,11 +189,11 @@ async def carry_out(job: Job, held: list[Caller]) -> Answered:
 def _connector(job: Job, samples: Samples) -> Callable[[], Awaitable[Caller]]:
     host, _, port = job.url.partition("://")[2].partition(":")
     context = ssl.create_default_context(cafile=job.ca_file) if job.ca_file else None
-    request, loop = request_of(job), asyncio.get_running_loop()
+    requests, loop = requests_of(job), asyncio.get_running_loop()
     name = host if context else None
 
     async def connect() -> Caller:
-        made = lambda: Caller(request, job, samples)  # noqa: E731  # a factory, where it is used
+        made = lambda: Caller(requests, job, samples)  # noqa: E731  # a factory, where it is used
         _, caller = await loop.create_connection(made, host, int(port), ssl=context, server_hostname=name)
         return caller
 

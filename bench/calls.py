@@ -7,79 +7,19 @@ its rounds, and a ratio is taken within a round.
 """
 
 import argparse
-import contextlib
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from bench import doors, gateways, peers
-from bench.door import Door, Missing, Upstream
-from bench.jobs import Answered, Job
+from bench import calls_tables
+from bench.calls_tables import Resting, Sample, Seen
+from bench.door import Door
+from bench.jobs import Job
 from bench.loads import LOADS, PLAIN, Load
 from bench.processes import Callers, callers, cpu, memory_kb
+from bench.stage import opened, tell
+from bench.tables import Table
 
-Maker = Callable[[Upstream, Path], AbstractContextManager[Door]]
-MAKERS: Final[dict[str, Maker]] = {
-    "nginx": doors.nginx,
-    "rolter": peers.rolter,
-    "faregate sqlite": gateways.sqlite,
-    "faregate postgres": gateways.postgres,
-    "litellm": peers.litellm,
-}
-DIRECT: Final = "direct"
-PEER: Final = "rolter"
-"""Whom the ratios are to."""
 WARM_CALLS: Final = 200
 CALLS_MIN: Final = 20
-
-
-class Sample(NamedTuple):
-    """One load at one door in one round."""
-
-    answered: Answered
-    cpu_us: float
-    database_us: float
-
-
-class Resting(NamedTuple):
-    """What a door holds when nothing happens, and for each open stream."""
-
-    rest_kb: int
-    stream_kb: float
-    streams: int
-
-
-class Seen:
-    """What was measured."""
-
-    def __init__(self) -> None:
-        self.samples: dict[tuple[str, str], list[Sample]] = {}
-        """By load and door."""
-        self.missing: dict[str, str] = {}
-        self.resting: dict[str, Resting] = {}
-        self.unclean: list[str] = []
-
-
-@contextlib.contextmanager
-def opened(names: Sequence[str], seen: Seen, *, tls: bool) -> Iterator[list[Door]]:
-    """Every door that can be had; why the others cannot is noted."""
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faregate-bench-")))
-        folder.chmod(0o755)  # nginx's worker is nobody, and so is PostgreSQL.
-        to = stack.enter_context(doors.upstream(folder, tls=tls))
-        found = [doors.direct(to)]
-        for name in names:
-            own = folder / name.replace(" ", "-")
-            own.mkdir()
-            print(f"starting {name}", file=sys.stderr)
-            try:
-                found.append(stack.enter_context(MAKERS[name](to, own)))
-            except Missing as reason:
-                seen.missing[name] = str(reason)
-        yield found
 
 
 def measured(by: Callers, door: Door, load: Load, options: argparse.Namespace) -> Sample:
@@ -124,14 +64,25 @@ def resting(by: Callers, door: Door, streams: int) -> Resting:
     return Resting(rest, max(0, peak - rest) / count, count)
 
 
-def run(options: argparse.Namespace) -> Seen:
+def run(options: argparse.Namespace) -> tuple[list[Table], list[str]]:
+    """The tables, and what is wrong."""
+    seen = measure(options)
+    wrong = [f"the books are not clean: {where}" for where in seen.unclean]
+    for (load, door), samples in seen.samples.items():
+        errors = [one.answered for one in samples if one.answered.errors]
+        if errors:
+            wrong.append(f"{load} at {door}: {sum(one.errors for one in errors)} errors ({errors[0].first_error})")
+    return calls_tables.tables(seen, options.loads, options.doors), wrong
+
+
+def measure(options: argparse.Namespace) -> Seen:
     """Measure it all."""
     seen = Seen()
-    with opened(options.doors, seen, tls=options.tls) as found, callers() as by:
+    with opened(options.doors, seen.missing, tls=options.tls) as found, callers() as by:
         for door in found:
             by.ask(job_of(door, PLAIN, options, count=1))
             if door.pid is not None and options.streams:
-                print(f"memory of {door.name}", file=sys.stderr)
+                tell(f"memory of {door.name}")
                 seen.resting[door.name] = resting(by, door, options.streams)
         for name in options.loads:
             for door in found:
@@ -139,11 +90,11 @@ def run(options: argparse.Namespace) -> Seen:
         for turn in range(1, options.rounds + 1):
             for name in options.loads:
                 for door in found:
-                    print(f"round {turn}: {name} at {door.name}", file=sys.stderr)
+                    tell(f"round {turn}: {name} at {door.name}")
                     sample = measured(by, door, LOADS[name], options)
                     seen.samples.setdefault((name, door.name), []).append(sample)
                     if sample.answered.errors:
-                        print(f"  {sample.answered.errors} errors: {sample.answered.first_error}", file=sys.stderr)
+                        tell(f"  {sample.answered.errors} errors: {sample.answered.first_error}")
                     if door.audit is not None and not door.audit():
                         seen.unclean.append(f"{name} at {door.name}, round {turn}")
     return seen

@@ -1,12 +1,15 @@
-"""The tables of `calls`: a row for each load and door, and one for what each door holds."""
+"""What `calls` has seen, and its tables: a row for each load and door, and one for what each door holds."""
 
 from collections.abc import Callable
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
-from bench.calls import DIRECT, PEER, Sample, Seen
+from bench.jobs import Answered
+from bench.stage import DIRECT
 from bench.tables import Bar, Table, number, span
 
+PEER: Final = "rolter"
+"""Whom the ratios are to."""
 COLUMNS: Final = (
     "load", "door", "CPU µs", f"CPU ÷ {PEER}", "database CPU µs", "requests/s", "p50 ms", "p99 ms", "added p50",
     "added p99", "first event ms", "gap p50 / p99 ms", "late p50 / p99 ms", "calls", "errors",
@@ -17,6 +20,33 @@ NOTE: Final = (
     "Added is against direct in the same round. Late is from an event's sending at upstream to its arrival at the "
     "caller, the two processes' own wake-ups included: compare with direct."
 )
+
+
+class Sample(NamedTuple):
+    """One load at one door in one round."""
+
+    answered: Answered
+    cpu_us: float
+    database_us: float
+
+
+class Resting(NamedTuple):
+    """What a door holds when nothing happens, and for each open stream."""
+
+    rest_kb: int
+    stream_kb: float
+    streams: int
+
+
+class Seen:
+    """What was measured."""
+
+    def __init__(self) -> None:
+        self.samples: dict[tuple[str, str], list[Sample]] = {}
+        """By load and door."""
+        self.missing: dict[str, str] = {}
+        self.resting: dict[str, Resting] = {}
+        self.unclean: list[str] = []
 
 
 def tables(seen: Seen, loads: list[str], doors: list[str]) -> list[Table]:

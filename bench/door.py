@@ -27,6 +27,7 @@ class Upstream(NamedTuple):
 
     url: str
     ca_file: str = ""
+    pid: int = 0
 
 
 class Door(NamedTuple):
@@ -36,6 +37,8 @@ class Door(NamedTuple):
     ca_file: str = ""
     pid: int | None = None
     """The root of the tree that is counted."""
+    upstream_pid: int = 0
+    """Of upstream itself, where this is the way to it."""
     database_pid: int | None = None
     """The same of a database server beside it."""
     audit: Callable[[], bool] | None = None

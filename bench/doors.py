@@ -57,12 +57,12 @@ def upstream(folder: Path, *, tls: bool) -> Iterator[Upstream]:
         authority.cert_pem.write_to_path(ca_file)
         command += ["--cert", cert, "--key", key]
     with process(command, stdout=subprocess.PIPE) as child:
-        yield Upstream(announced(child), ca_file)
+        yield Upstream(announced(child), ca_file, child.pid)
 
 
 def direct(to: Upstream) -> Door:
     """No gateway."""
-    return Door("direct", to.url, {"x-api-key": "unused"}, ca_file=to.ca_file)
+    return Door("direct", to.url, {"x-api-key": "unused"}, ca_file=to.ca_file, upstream_pid=to.pid)
 
 
 @contextlib.contextmanager

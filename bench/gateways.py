@@ -24,7 +24,6 @@ TOML: Final = """\
 [server]
 port = 0
 drain_s = 1
-{more}
 [[upstreams]]
 name = "fake"
 kind = "anthropic"
@@ -37,8 +36,7 @@ api_key_env = "UPSTREAM_KEY"
 class Gateway:
     """A running gateway and its command line."""
 
-    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
-        self.folder = folder
+    def __init__(self, environ: dict[str, str]) -> None:
         self._environ = environ
 
     def command(self, *words: str) -> Any:
@@ -53,30 +51,26 @@ class Gateway:
             print((done.stdout + done.stderr).decode(errors="replace"), file=sys.stderr)
         return done.returncode == 0
 
-    @property
-    def ledger(self) -> Path:
-        """The file of SQLite."""
-        return self.folder / "faregate.db"
-
 
 @contextlib.contextmanager
-def gateway(
-    to: Upstream, folder: Path, *, name: str, database_url: str = "", more: str = "", pinned: bool = False
-) -> Iterator[tuple[Door, Gateway]]:
-    """Serve from a data folder, which may have been used before; `pinned` to one core."""
+def gateway(to: Upstream, folder: Path, *, name: str, database_url: str = "") -> Iterator[tuple[Door, Gateway]]:
+    """Serve from a data folder, which may have been used before."""
     environ = {**os.environ, "FAREGATE_HOME": str(folder), "UPSTREAM_KEY": "unused"}
     if database_url:
         environ["FAREGATE_DATABASE_URL"] = database_url
-    tls = f"ca_file = {json.dumps(to.ca_file)}" if to.ca_file else ""
-    config = folder / "faregate.toml"
-    config.write_text(TOML.format(url=to.url, tls=tls, more=more))
     with (folder / "gateway.log").open("ab") as log:
-        command = [*FAREGATE, "serve", "--config", str(config)]
+        command = [*FAREGATE, "serve", "--config", str(config(to, folder))]
         with process(command, stdout=subprocess.PIPE, stderr=log, env=environ) as child:
-            if pinned:
-                os.sched_setaffinity(child.pid, {min(os.sched_getaffinity(0))})
-            url, running = announced(child, "Faregate is at"), Gateway(folder, environ)
+            url, running = announced(child, "Faregate is at"), Gateway(environ)
             yield Door(name, url, pid=child.pid, audit=running.audit), running
+
+
+def config(to: Upstream, folder: Path) -> Path:
+    """The settings file of a data folder."""
+    file = folder / "faregate.toml"
+    tls = f"ca_file = {json.dumps(to.ca_file)}" if to.ca_file else ""
+    file.write_text(TOML.format(url=to.url, tls=tls))
+    return file
 
 
 def with_key(door: Door, running: Gateway, wallet: str = "bench") -> Door:

@@ -15,6 +15,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     headers: dict[str, str]
     body: str
+    keys: tuple[str, ...] = ()
+    """Callers' keys that take turns, call by call."""
     count: int
     """Calls in all."""
     concurrency: int

@@ -49,11 +49,13 @@ class Load(NamedTuple):
         ca_file: str = "",
         ramp_s: float = 0,
         stall: bool = False,
+        keys: tuple[str, ...] = (),
     ) -> Job:
         """So many calls of it."""
         return Job(
             url=url,
             headers=headers,
+            keys=keys,
             body=self.body,
             count=count,
             concurrency=concurrency,

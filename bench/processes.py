@@ -114,6 +114,7 @@ class Callers:
 
     def __init__(self, child: "subprocess.Popen[bytes]") -> None:
         assert child.stdin is not None and child.stdout is not None
+        self.pid = child.pid
         self._in, self._out = child.stdin, child.stdout
 
     def ask(self, job: Job, *, watch: Callable[[], object] | None = None, every_s: float = 0.25) -> Answered:
