@@ -46,11 +46,16 @@ lock: setup $(VENV)/.dev  ## pin the newest versions that requirements/*.in allo
 	$(LOCK) --upgrade requirements/dev.in -o requirements/dev.txt
 	$(LOCK) --upgrade --no-deps requirements/model.in -o requirements/model.txt
 
-bench: setup $(VENV)/.dev  ## what a call costs, beside its peers (ARGS="--rounds 5 --write"; bench-solo -streams -stalled -growth -quotes)
+bench: setup $(VENV)/.dev  ## what a call costs, beside nginx, rolter and LiteLLM (ARGS="--rounds 5 --write")
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-solo bench-streams bench-stalled bench-growth bench-quotes: bench-%: setup $(VENV)/.dev
-	@$(BIN)/python -m bench $* $(ARGS)
+bench-solo: WHAT := solo  ## what a gateway adds to a single caller's call, and the disk's part of it
+bench-streams: WHAT := streams  ## 2,000 streams through a gateway that has one core
+bench-stalled: WHAT := stalled  ## 500 readers who stall: what they hold, and whether others notice
+bench-growth: WHAT := growth  ## whether a call costs more beside 1,000,000 receipts or 100,000 keys
+bench-quotes: WHAT := quotes  ## what it costs to read, judge and quote a large request
+bench-solo bench-streams bench-stalled bench-growth bench-quotes: setup $(VENV)/.dev
+	@$(BIN)/python -m bench $(WHAT) $(ARGS)
 
 state-machine: setup $(VENV)/.dev  ## any order of the ledger's verbs on both databases, against a model (STEPS=100000 SEED=1)
 	@$(BIN)/python -m tests.store.machine --steps "$(or $(STEPS),100000)" --seed "$(or $(SEED),1)"
@@ -71,7 +76,7 @@ mutate: setup $(VENV)/.dev  ## take every guard out in turn: some test must fail
 	@$(BIN)/python -m tests.mutate --only "$(ONLY)" --db "$(or $(DB),both)" --seed "$(or $(SEED),1)" --jobs "$(or $(JOBS),1)" $(ARGS)
 
 clean:  ## remove what was made here; the data folder is never touched
-	rm -rf $(VENV) bench/.peers build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.python:

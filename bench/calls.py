@@ -50,7 +50,8 @@ def resting(by: Callers, door: Door, streams: int) -> Resting:
     """The memory of a door that has answered a call or two, and of streams that are only open."""
     assert door.pid is not None
     count = max(1, int(streams * min(1.0, door.share * 5)))
-    pid, held = door.pid, Load("held", events=6, gap_ms=1000)
+    # As long as a slow door takes to open them all.
+    pid, held = door.pid, Load("held", events=2 + count // 20, gap_ms=500)
     rest, peak = memory_kb(pid), 0
 
     def watch() -> None:
@@ -72,7 +73,8 @@ def run(options: argparse.Namespace) -> tuple[list[Table], list[str]]:
         errors = [one.answered for one in samples if one.answered.errors]
         if errors:
             wrong.append(f"{load} at {door}: {sum(one.errors for one in errors)} errors ({errors[0].first_error})")
-    return calls_tables.tables(seen, options.loads, options.doors), wrong
+    title = "What a call costs" + (", upstream over TLS" if options.tls else "")
+    return calls_tables.tables(seen, title, options.loads, options.doors), wrong
 
 
 def measure(options: argparse.Namespace) -> Seen:

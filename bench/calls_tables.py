@@ -49,7 +49,7 @@ class Seen:
         self.unclean: list[str] = []
 
 
-def tables(seen: Seen, loads: list[str], doors: list[str]) -> list[Table]:
+def tables(seen: Seen, title: str, loads: list[str], doors: list[str]) -> list[Table]:
     """All of them."""
     rows = [row(seen, load, door) for load in loads for door in (DIRECT, *doors)]
     bars = [
@@ -58,7 +58,7 @@ def tables(seen: Seen, loads: list[str], doors: list[str]) -> list[Table]:
         for door in doors
         if (load, door) in seen.samples
     ]
-    made = [Table("What a call costs", COLUMNS, tuple(rows), tuple(bars), "CPU µs a call, of the gateway", NOTE)]
+    made = [Table(title, COLUMNS, tuple(rows), tuple(bars), "CPU µs a call, of the gateway", NOTE)]
     return [*made, memory(seen, doors)] if seen.resting else made
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.door import Door, Upstream
-from bench.processes import announced, process
+from bench.processes import Unready, announced, process
 
 FAREGATE: Final = [sys.executable, "-m", "faregate"]
 CREDITS: Final = "1000000000000"
@@ -61,7 +61,11 @@ def gateway(to: Upstream, folder: Path, *, name: str, database_url: str = "") ->
     with (folder / "gateway.log").open("ab") as log:
         command = [*FAREGATE, "serve", "--config", str(config(to, folder))]
         with process(command, stdout=subprocess.PIPE, stderr=log, env=environ) as child:
-            url, running = announced(child, "Faregate is at"), Gateway(environ)
+            try:
+                url, running = announced(child, "Faregate is at"), Gateway(environ)
+            except Unready:
+                print((folder / "gateway.log").read_text(), file=sys.stderr)
+                raise
             yield Door(name, url, pid=child.pid, audit=running.audit), running
 
 
@@ -82,7 +86,7 @@ def with_key(door: Door, running: Gateway, wallet: str = "bench") -> Door:
 @contextlib.contextmanager
 def sqlite(to: Upstream, folder: Path) -> Iterator[Door]:
     """Faregate on SQLite."""
-    with gateway(to, folder, name="faregate sqlite") as (door, running):
+    with gateway(to, folder, name="faregate-sqlite") as (door, running):
         yield with_key(door, running)
 
 
@@ -95,7 +99,7 @@ def postgres(to: Upstream, folder: Path) -> Iterator[Door]:
         server = Server(Path(data))
         try:
             pid = int(Path(data, "data", "postmaster.pid").read_text().split()[0])
-            with gateway(to, folder, name="faregate postgres", database_url=server.url) as (door, running):
+            with gateway(to, folder, name="faregate-postgres", database_url=server.url) as (door, running):
                 yield with_key(door._replace(database_pid=pid), running)
         finally:
             server.stop()

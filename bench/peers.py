@@ -1,4 +1,4 @@
-"""The peers that come from the Python index, each in an environment of its own under bench/.peers.
+"""The peers that come from the Python index, each in an environment of its own under .venv/peers.
 
 One rule: a pinned version, by its name, through pip. What pip says goes to the terminal and not into the results.
 """
@@ -15,11 +15,12 @@ from typing import Final
 from bench.answers import MODEL
 from bench.door import Door, Missing, Upstream, free_port, started
 
-HOME: Final = Path(__file__).parent / ".peers"
+HOME: Final = Path(__file__).parents[1] / ".venv" / "peers"
 ROLTER: Final = "rolter==0.1.0"
 LITELLM: Final = "litellm[proxy]==1.108.7"
 KEY: Final = "sk-bench-0123456789"
 INSTALL_S_MAX: Final = 900
+PIP: Final = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 ROLTER_TOML: Final = """\
 [server]
@@ -60,8 +61,8 @@ def installed(pin: str) -> Path:
         return programs
     print(f"installing {pin} into {folder}", file=sys.stderr)
     steps = (
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(programs / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", pin],
+        [sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)],
+        [*PIP, "--python", str(programs / "python"), "install", "--quiet", pin],
     )
     for step in steps:
         try:

@@ -52,11 +52,11 @@ def placed(text: str, slug: str, written: str) -> str:
 
 def provenance(words: list[str]) -> str:
     """How it was measured, and on what."""
-    command = f'make bench ARGS="{shlex.join(words)}"'
+    command = f'make bench ARGS="{shlex.join(words)}"' if words else "make bench"
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    machine = f"{cores} cores ({platform.machine()}), load {load:.1f} at the end"
     return (
-        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, commit {commit()}, Python {platform.python_version()}, {cores} cores "
-        f"({platform.machine()}), load {load:.1f} at the end."
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, commit {commit()}, Python {platform.python_version()}, {machine}."
     )
 
 

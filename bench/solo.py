@@ -92,7 +92,7 @@ def _row(name: str, ones: list[Answered], direct: list[Answered], commit: float)
         *_pair(whole),
         number(added) if counted else "-",
         number(_added(ones, direct, lambda one: one.p99)) if counted else "-",
-        number(added - 2 * commit) if name == "faregate sqlite" else "-",
+        number(added - 2 * commit) if name == "faregate-sqlite" else "-",
         number(sum(one.calls for one in ones), 0),
         str(sum(one.errors for one in ones)),
     )

@@ -17,8 +17,8 @@ Maker = Callable[[Upstream, Path], AbstractContextManager[Door]]
 MAKERS: Final[dict[str, Maker]] = {
     "nginx": doors.nginx,
     "rolter": peers.rolter,
-    "faregate sqlite": gateways.sqlite,
-    "faregate postgres": gateways.postgres,
+    "faregate-sqlite": gateways.sqlite,
+    "faregate-postgres": gateways.postgres,
     "litellm": peers.litellm,
 }
 DIRECT: Final = "direct"
@@ -41,7 +41,7 @@ def opened(names: Sequence[str], missing: dict[str, str], *, tls: bool = False) 
         folder, to = stack.enter_context(folder_and_upstream(tls=tls))
         found = [doors.direct(to)]
         for name in names:
-            own = folder / name.replace(" ", "-")
+            own = folder / name
             own.mkdir()
             tell(f"starting {name}")
             try:
