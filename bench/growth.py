@@ -1,10 +1,10 @@
 """Does a call cost more in a ledger that has grown? Small and large ledgers side by side, each behind its own gateway.
 
-    small        10 receipts, 10 keys             receipts    so many receipts, all of one key
-    keys         so many keys, ten a wallet       prices      so many price versions of the model that is called
+    small        10 receipts, 10 keys in 10 wallets      receipts    so many receipts, of ten keys
+    keys         so many keys and wallets                prices      so many price versions of the model that is called
 
-Calls come from a thousand of the keys in turn, or from all where there are fewer. The ledgers are grown by the store's
-own verbs (`seeds`), and audited at the end.
+Ten keys call in turn, from all over the ledger; where there are many, a thousand of them call as well, in a row of its
+own. The ledgers are grown by the store's own verbs (`seeds`), and audited at the end.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.door import Door
 from bench.gateways import Gateway, config, gateway
@@ -24,11 +24,26 @@ from bench.stage import folder_and_upstream, tell
 from bench.tables import Bar, Table, number, span
 
 SMALL: Final = 10
-CALLING_MAX: Final = 1_000
+MANY: Final = 1_000
 COLUMNS: Final = (
-    "ledger", "receipts", "keys", "price versions", "CPU µs", "CPU ÷ small", "p50 ms", "p99 ms", "memory MB", "calls",
-    "errors",
+    "ledger", "receipts", "keys", "calling", "price versions", "CPU µs", "CPU ÷ small", "p50 ms", "p99 ms",
+    "memory MB", "calls", "errors",
 )  # fmt: skip
+
+
+class Ledger(NamedTuple):
+    grown: Grown
+    door: Door
+    running: Gateway
+
+
+class Line(NamedTuple):
+    """A row of the table: calls from some keys of a ledger."""
+
+    name: str
+    ledger: Ledger
+    calling: tuple[str, ...]
+    samples: list[tuple[Answered, float]]
 
 
 def run(options: argparse.Namespace) -> tuple[list[Table], list[str]]:
@@ -39,63 +54,65 @@ def run(options: argparse.Namespace) -> tuple[list[Table], list[str]]:
         "keys": (SMALL, options.keys, 0),
         "prices": (SMALL, SMALL, options.prices),
     }
-    samples = dict[str, list[tuple[Answered, float]]]()
-    wrong, memory = list[str](), dict[str, int]()
+    wrong = list[str]()
     with contextlib.ExitStack() as stack:
         folder, to = stack.enter_context(folder_and_upstream())
-        ledgers = dict[str, tuple[Door, Gateway, Grown]]()
+        ledgers = dict[str, Ledger]()
         for name, (receipts, keys, prices) in sizes.items():
             own, began = folder / name, time.monotonic()
             own.mkdir()
             config(to, own)
-            calling = min(keys, CALLING_MAX)
-            grown = asyncio.run(grow(own, receipts=receipts, keys=keys, prices=prices, calling=calling))
+            grown = asyncio.run(grow(own, receipts=receipts, keys=keys, prices=prices))
             tell(f"{name}: grown in {time.monotonic() - began:.1f} s")
-            ledgers[name] = (*stack.enter_context(gateway(to, own, name=name)), grown)
+            ledgers[name] = Ledger(grown, *stack.enter_context(gateway(to, own, name=name)))
+        lines = [Line(name, ledger, ledger.grown.some(SMALL), []) for name, ledger in ledgers.items()]
+        many = ledgers["keys"]
+        lines.append(Line("keys, many calling", many, many.grown.some(MANY), []))
         by = stack.enter_context(callers())
         for turn in range(options.rounds + 1):  # The first warms: each key is looked up once.
-            for name, (door, _, grown) in ledgers.items():
-                tell(f"round {turn}: {name}")
-                sample = measured(by, door, grown, max(options.requests, len(grown.calling)), options.concurrency)
+            for line in lines:
+                tell(f"round {turn}: {line.name}")
+                sample = measured(by, line, options)
                 if turn:
-                    samples.setdefault(name, []).append(sample)
+                    line.samples.append(sample)
                 if sample[0].errors:
-                    wrong.append(f"{name}: {sample[0].errors} errors ({sample[0].first_error})")
-        for name, (door, running, _) in ledgers.items():
-            assert door.pid is not None
-            memory[name] = memory_kb(door.pid)
+                    wrong.append(f"{line.name}: {sample[0].errors} errors ({sample[0].first_error})")
+        rows = [row(line, lines[0]) for line in lines]
+        for name, ledger in ledgers.items():
             tell(f"audit: {name}")
-            if not running.audit():
+            if not ledger.running.audit():
                 wrong.append(f"the books are not clean: {name}")
-        rows = [row(name, ledgers[name][2], samples[name], samples["small"], memory[name]) for name in sizes]
-    bars = [Bar("", name, median(used for _, used in ones)) for name, ones in samples.items()]
+    bars = [Bar("", line.name, median(used for _, used in line.samples)) for line in lines]
     return [Table("Growth", COLUMNS, tuple(rows), tuple(bars), "CPU µs a call")], wrong
 
 
-def measured(by: Callers, door: Door, grown: Grown, count: int, concurrency: int) -> tuple[Answered, float]:
+def measured(by: Callers, line: Line, options: argparse.Namespace) -> tuple[Answered, float]:
     """Plain calls, and the CPU of each in microseconds."""
+    door = line.ledger.door
     assert door.pid is not None
-    job = PLAIN.job(door.url, {}, keys=grown.calling, count=count, concurrency=concurrency)
+    count = max(options.requests, len(line.calling))
+    job = PLAIN.job(door.url, {}, keys=line.calling, count=count, concurrency=options.concurrency)
     before = cpu(door.pid)
     answered = by.ask(job)
     return answered, cpu(door.pid).since(before) / max(1, answered.calls) * 1e6
 
 
-def row(
-    name: str, grown: Grown, ones: list[tuple[Answered, float]], small: list[tuple[Answered, float]], kb: int
-) -> tuple[str, ...]:
+def row(line: Line, small: Line) -> tuple[str, ...]:
     """One ledger."""
-    ratios = [ours / theirs for (_, ours), (_, theirs) in zip(ones, small, strict=True) if theirs]
+    ones, grown, pid = line.samples, line.ledger.grown, line.ledger.door.pid
+    assert pid is not None
+    ratios = [ours / theirs for (_, ours), (_, theirs) in zip(ones, small.samples, strict=True) if theirs]
     return (
-        name,
+        line.name,
         number(grown.receipts, 0),
         number(grown.keys, 0),
+        number(len(line.calling), 0),
         f"{grown.prices:,} more" if grown.prices else "shipped",
         number(median(used for _, used in ones), 0),
         span(ratios) if ratios else "-",
         number(median(one.whole.p50 for one, _ in ones)),
         number(median(one.whole.p99 for one, _ in ones)),
-        number(kb / 1024, 1),
+        number(memory_kb(pid) / 1024, 1),
         number(sum(one.calls for one, _ in ones), 0),
         str(sum(one.errors for one, _ in ones)),
     )

@@ -1,7 +1,7 @@
 """Ledgers that have grown: receipts, keys and price versions, made by the store's own verbs.
 
 One rule: nothing is bypassed. Each receipt is a hold and a settle through the group committer, each key an order of the
-office, so constraints, triggers and the audit hold of them as of any other; it takes a quarter of a minute for 100,000.
+office, so constraints, triggers and the audit hold of them as of any other; it takes some minutes for a million.
 """
 
 import asyncio
@@ -26,39 +26,39 @@ T = TypeVar("T")
 
 AT_ONCE: Final = 2_000
 """Commands under way: the committer makes batches of them."""
-KEYS_A_WALLET: Final = 10
 TOPUP: Final = Nanos(10**15)
 USAGE: Final = Usage(input=200, output=60)
 
 
 class Grown(msgspec.Struct, frozen=True):
-    """How large a ledger is, and keys of it to call with."""
+    """How large a ledger is."""
 
     receipts: int
     keys: int
     prices: int
-    calling: tuple[str, ...]
+
+    def some(self, count: int) -> tuple[str, ...]:
+        """So many of its keys, from all over it."""
+        step = max(1, self.keys // count)
+        return tuple(_secret(number) for number in range(0, self.keys, step))[:count]
 
 
-async def grow(folder: Path, *, receipts: int, keys: int, prices: int, calling: int) -> Grown:
-    """Make a ledger of this size in a data folder; `calling` of its keys are given back. The receipts are one key's."""
+async def grow(folder: Path, *, receipts: int, keys: int, prices: int) -> Grown:
+    """Make a ledger of this size in a data folder: each key has a wallet of its own, and the receipts are theirs in
+    turn."""
     environ = {"FAREGATE_HOME": str(folder), "UPSTREAM_KEY": "unused"}
     loaded = settings.load(environ, folder=folder, file=folder / "faregate.toml")
     home.prepare(loaded)
     versions = shipped.load_catalog().prices()
     async with Store.open(loaded.database, pepper=home.pepper(loaded), prices=versions) as store:
         now = store.clock()
-        made = [(f"wal_{number // KEYS_A_WALLET:026d}", number) for number in range(keys)]
-        wallets = list(dict.fromkeys(wallet for wallet, _ in made))
-        await _each(wallets, lambda wallet: _wallet(store, wallet, now))
-        await _each(made, lambda one: store.office.key_create(_key(*one, now), secret=_secret(one[1])))
+        await _each(range(keys), lambda number: _key(store, number, now))
         for number in range(prices):
             await store.office.price_add(_version(store, number, store.clock()))
         price = store.prices.price(MODEL, now)
         assert price is not None
-        await _each(range(receipts), lambda number: _receipt(store, price, number, wallets[0], now - receipts + number))
-    step = max(1, keys // calling)
-    return Grown(receipts, keys, prices, tuple(_secret(number) for number in range(0, keys, step))[:calling])
+        await _each(range(receipts), lambda number: _receipt(store, price, number, number % keys, now - receipts))
+    return Grown(receipts, keys, prices)
 
 
 async def _each(things: Iterable[T], do: Callable[[T], Awaitable[object]]) -> None:
@@ -72,13 +72,16 @@ async def _each(things: Iterable[T], do: Callable[[T], Awaitable[object]]) -> No
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
 
 
-async def _wallet(store: Store, wallet: str, now_ms: int) -> None:
+async def _key(store: Store, number: int, now_ms: int) -> None:
+    wallet = _wallet_id(number)
     await store.office.wallet_create(wallet_id=wallet, name=wallet, floor=Nanos(0), at_ms=now_ms)
     await store.office.topup(wallet, TOPUP, note=None, reference=f"first-{wallet}", at_ms=now_ms)
+    key = Key(id=_key_id(number), wallet_id=wallet, name=f"key {number}", created_at_ms=now_ms)
+    await store.office.key_create(key, secret=_secret(number))
 
 
-def _key(wallet: str, number: int, now_ms: int) -> Key:
-    return Key(id=_key_id(number), wallet_id=wallet, name=f"key {number}", created_at_ms=now_ms)
+def _wallet_id(number: int) -> str:
+    return f"wal_{number:026d}"
 
 
 def _key_id(number: int) -> str:
@@ -96,8 +99,9 @@ def _version(store: Store, number: int, now_ms: int) -> PriceVersion:
     return msgspec.structs.replace(price, id=f"{MODEL}@bench-{number}", valid_from_ms=now_ms + number % 1_000)
 
 
-async def _receipt(store: Store, price: PriceVersion, number: int, wallet: str, at_ms: int) -> None:
-    charge, key = f"msg_{ids.ulid(at_ms, number)}", _key_id(0)
+async def _receipt(store: Store, price: PriceVersion, number: int, owner: int, since_ms: int) -> None:
+    at_ms, wallet, key = since_ms + number, _wallet_id(owner), _key_id(owner)
+    charge = f"msg_{ids.ulid(at_ms, number)}"
     input_ceiling = Nanos(1_000 * price.input)
     await store.ledger.reserve(
         Reserve(
