@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 ARGS ?=
 
-.PHONY: help setup run test lint docs lock bench bench-solo bench-streams bench-stalled bench-growth bench-quotes state-machine simulate kill race pg-restarts mutate clean
+.PHONY: help setup run test lint docs lock bench bench-solo bench-streams bench-stalled bench-growth bench-appraise state-machine simulate kill race pg-restarts mutate clean
 .DEFAULT_GOAL := help
 # One pip at a time: two would write into the same folder.
 .NOTPARALLEL:
@@ -53,8 +53,8 @@ bench-solo: WHAT := solo  ## what a gateway adds to a single caller's call, and 
 bench-streams: WHAT := streams  ## 2,000 streams through a gateway that has one core
 bench-stalled: WHAT := stalled  ## 500 readers who stall: what they hold, and whether others notice
 bench-growth: WHAT := growth  ## whether a call costs more beside 1,000,000 receipts or 100,000 keys
-bench-quotes: WHAT := quotes  ## what it costs to read, judge and quote a large request
-bench-solo bench-streams bench-stalled bench-growth bench-quotes: setup $(VENV)/.dev
+bench-appraise: WHAT := appraise  ## what it costs to read, judge and quote a large request
+bench-solo bench-streams bench-stalled bench-growth bench-appraise: setup $(VENV)/.dev
 	@$(BIN)/python -m bench $(WHAT) $(ARGS)
 
 state-machine: setup $(VENV)/.dev  ## any order of the ledger's verbs on both databases, against a model (STEPS=100000 SEED=1)

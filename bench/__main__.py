@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from bench import calls, growth, options, quotes, results, solo, stalled, streams
+from bench import appraisal, calls, growth, options, results, solo, stalled, streams
 from bench.processes import Unready
 from bench.tables import Table
 
@@ -25,7 +25,7 @@ RUNS: Final[dict[str, Run]] = {
     "streams": streams.run,
     "stalled": stalled.run,
     "growth": growth.run,
-    "quotes": quotes.run,
+    "appraise": appraisal.run,
 }
 
 

@@ -7,15 +7,17 @@ the tests' server with durable settings, and its CPU is counted apart from the g
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from bench.door import Door, Upstream
-from bench.processes import Unready, announced, process
+from bench.processes import STOP_S, Unready, announced, process
 
 FAREGATE: Final = [sys.executable, "-m", "faregate"]
 CREDITS: Final = "1000000000000"
@@ -96,10 +98,20 @@ def postgres(to: Upstream, folder: Path) -> Iterator[Door]:
     from tests.postgres import Server  # noqa: PLC0415  # its package is of the tests' and large
 
     with tempfile.TemporaryDirectory(prefix="faregate-pg-", dir="/tmp") as data:  # A socket's path must be short.
-        server = Server(Path(data))
+        file = Path(data, "data", "postmaster.pid")
         try:
-            pid = int(Path(data, "data", "postmaster.pid").read_text().split()[0])
+            server = Server(Path(data))
+            pid = int(file.read_text().split()[0])
             with gateway(to, folder, name="faregate-postgres", database_url=server.url) as (door, running):
                 yield with_key(door._replace(database_pid=pid), running)
         finally:
-            server.stop()
+            _stop(file)
+
+
+def _stop(file: Path) -> None:
+    """Stop the server of a pid file. Whoever is interrupted while it starts has nothing else to know it by."""
+    if file.exists():
+        os.kill(int(file.read_text().split()[0]), signal.SIGINT)
+    deadline = time.monotonic() + STOP_S
+    while file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)

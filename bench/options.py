@@ -40,7 +40,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser(prog="python -m bench", description=description, formatter_class=plain)
     kinds = made.add_subparsers(dest="kind", required=True, metavar="WHAT")
-    for add in (_calls, _solo, _streams, _stalled, _growth, _quotes):
+    for add in (_calls, _solo, _streams, _stalled, _growth, _appraise):
         add(kinds)
     for kind in kinds.choices.values():
         kind.add_argument("--write", action="store_true", help="put the tables into bench/RESULTS.md and draw them")
@@ -97,8 +97,8 @@ def _growth(kinds: Kinds) -> None:
     _number(kind, "--rounds", 3, "of all ledgers")
 
 
-def _quotes(kinds: Kinds) -> None:
-    kind = kinds.add_parser("quotes", help="what it costs to read, judge and quote a request")
+def _appraise(kinds: Kinds) -> None:
+    kind = kinds.add_parser("appraise", help="what it costs to read, judge and quote a request")
     _number(kind, "--runs", 200, "of each request")
 
 

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import calls, options, peers, quotes, results
+from bench import appraisal, calls, options, peers, results
 from bench.charts import svg
 from bench.door import Door
 from bench.doors import direct, upstream
@@ -95,11 +95,11 @@ async def test_a_ledger_that_was_grown_has_clean_books(tmp_path: Path) -> None:
 
 
 def test_the_requests_that_are_quoted_are_as_large_as_they_say() -> None:
-    tables, _ = quotes.run(asked("quotes", "--runs", "1"))
+    tables, _ = appraisal.run(asked("appraise", "--runs", "1"))
     sizes = {name: int(size.replace(",", "")) for name, size, *_ in tables[0].rows}
 
-    assert sizes["agent"] == pytest.approx(quotes.AGENT_BYTES, rel=0.05)
-    assert sizes["long prompt"] == pytest.approx(quotes.LONG_BYTES, rel=0.05)
+    assert sizes["agent"] == pytest.approx(appraisal.AGENT_BYTES, rel=0.05)
+    assert sizes["long prompt"] == pytest.approx(appraisal.LONG_BYTES, rel=0.05)
 
 
 @pytest.mark.parametrize("words", [("--requests", "0"), ("--doors", "apache"), ("streams", "--rate", "x"), ("parks",)])
