@@ -58,7 +58,7 @@ class Load(NamedTuple):
             keys=keys,
             body=self.body,
             count=count,
-            concurrency=concurrency,
+            concurrency=min(concurrency, count),
             seconds_max=seconds_max,
             ca_file=ca_file,
             events=self.events,
