@@ -1,7 +1,8 @@
 """Measures the gateway beside its peers: python -m bench [WHAT] [options], or make bench ARGS="...".
 
 Tables go to standard output and progress to standard error; --write puts those of a run in which nothing was wrong into
-bench/RESULTS.md and draws them. A peer that is not here is installed into .venv/peers, and one that cannot be had is a row that says why.
+bench/RESULTS.md and draws them. A peer that is not here is installed into .venv/peers, and one that cannot be had is a
+row that says why.
 
     0   measured, every answer whole, the books clean        1   an answer was not, or the books are not
     2   bad arguments, or Faregate did not serve             130 interrupted; every child is stopped
