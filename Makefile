@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 ARGS ?=
 
-.PHONY: help setup run test lint docs lock bench state-machine simulate kill race pg-restarts mutate clean
+.PHONY: help setup run test lint docs lock bench bench-solo bench-streams bench-stalled bench-growth bench-appraise state-machine simulate kill race pg-restarts mutate clean
 .DEFAULT_GOAL := help
 # One pip at a time: two would write into the same folder.
 .NOTPARALLEL:
@@ -46,8 +46,16 @@ lock: setup $(VENV)/.dev  ## pin the newest versions that requirements/*.in allo
 	$(LOCK) --upgrade requirements/dev.in -o requirements/dev.txt
 	$(LOCK) --upgrade --no-deps requirements/model.in -o requirements/model.txt
 
-bench: setup $(VENV)/.dev  ## measure what a call through the gateway costs
-	@$(BIN)/python bench/overhead.py $(ARGS)
+bench: setup $(VENV)/.dev  ## what a call costs, beside nginx, rolter and LiteLLM (ARGS="--rounds 5 --write")
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-solo: WHAT := solo  ## what a gateway adds to a single caller's call, and the disk's part of it
+bench-streams: WHAT := streams  ## 2,000 streams through a gateway that has one core
+bench-stalled: WHAT := stalled  ## 500 readers who stall: what they hold, and whether others notice
+bench-growth: WHAT := growth  ## whether a call costs more beside 1,000,000 receipts or 100,000 keys
+bench-appraise: WHAT := appraise  ## what it costs to read, judge and quote a large request
+bench-solo bench-streams bench-stalled bench-growth bench-appraise: setup $(VENV)/.dev
+	@$(BIN)/python -m bench $(WHAT) $(ARGS)
 
 state-machine: setup $(VENV)/.dev  ## any order of the ledger's verbs on both databases, against a model (STEPS=100000 SEED=1)
 	@$(BIN)/python -m tests.store.machine --steps "$(or $(STEPS),100000)" --seed "$(or $(SEED),1)"

@@ -17,7 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.overhead import BODY, FAREGATE, process
+from bench.gateways import FAREGATE
+from bench.loads import BODY
+from bench.processes import announced, process
 from faregate.upstreams.script import End, Play, events, frames_of
 from faregate.upstreams.scripted_server import ScriptedServer
 
@@ -107,7 +109,9 @@ def main() -> None:
             '[server]\nport = 0\n[log]\nlevel = "error"\n[limits]\nabandon_budget = "unlimited"\n[[upstreams]]\n'
             f'name = "scripted"\nkind = "anthropic"\nbase_url = "{server.base_url}"\napi_key_env = "UPSTREAM_KEY"\n'
         )
-        with process([*FAREGATE, "serve", "--config", str(config)], "Faregate is at", env=environ) as (_, base_url):
+        serve = [*FAREGATE, "serve", "--config", str(config)]
+        with process(serve, stdout=subprocess.PIPE, env=environ) as child:
+            base_url = announced(child, "Faregate is at")
             late = runner.run(measure(server, base_url, request_of(environ), options.calls))
             audit = subprocess.run([*FAREGATE, "audit"], env=environ, check=False, stdout=subprocess.DEVNULL)
         runner.run(server.stop())
