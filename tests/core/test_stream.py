@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faregate.core.ledger import Basis
-from faregate.core.meter import Meter, Progress
+from faregate.core.meter import BYTES_PER_TOKEN, Meter, Progress
 from faregate.core.stream import Stream
 from faregate.wire import sse
 from faregate.wire.usage import Usage
@@ -202,7 +202,7 @@ def test_unknown_events_comments_and_pings_pass_as_they_are() -> None:
 
 
 @given(st.lists(st.integers(0, 900), max_size=12), st.sampled_from([b"data: {not json\n\n", b": a comment\n\n", b"\n"]))
-def test_what_is_not_read_is_not_read_wherever_the_network_cut(cuts: list[int], odd: bytes) -> None:
+def test_what_stands_between_deltas_is_taken_the_same_wherever_the_network_cut(cuts: list[int], odd: bytes) -> None:
     head = [message_start(input_tokens=5, output_tokens=1), BLOCK_START, delta("one two")]
     tail = [PING, delta("three errors"), delta("four"), BLOCK_STOP]
     whole = b"".join(map(frame, head)) + odd + b"".join(map(frame, tail))
@@ -214,7 +214,52 @@ def test_what_is_not_read_is_not_read_wherever_the_network_cut(cuts: list[int], 
 
     ends = sorted({min(cut, len(whole)) for cut in cuts} | {0, len(whole)})
     assert ridden([whole[a:b] for a, b in pairwise(ends)]) == ridden([whole])
-    assert ridden([whole])[0] is Progress.RUNNING
+    assert ridden([whole])[0] is (Progress.FAILED if b"not json" in odd else Progress.RUNNING)
+
+
+@pytest.mark.parametrize(
+    "more", [b"event: message_stop\n", b'data: {"type":"message_stop"}\n', b"event: message_stop\ndata: {}\n"]
+)
+def test_a_delta_that_says_something_else_behind_its_text_does_not_pass(more: bytes) -> None:
+    stream = new_stream()
+    stream.feed(b"".join(map(frame, (message_start(input_tokens=1), BLOCK_START, delta("one"), delta("two")))))
+
+    assert stream.feed(frame(delta("three")).removesuffix(b"\n") + more + b"\n") == b""
+    assert stream.progress is Progress.FAILED
+
+
+@given(st.lists(st.text(max_size=12), min_size=2, max_size=12), st.booleans(), st.booleans(), st.integers(1, 90))
+def test_what_was_generated_is_counted_as_it_is_written_whatever_it_says(
+    texts: list[str],
+    ascii_only: bool,  # noqa: FBT001
+    spaced: bool,  # noqa: FBT001
+    piece_bytes: int,
+) -> None:
+    def written(event: dict[str, Any]) -> bytes:
+        data = json.dumps(event, ensure_ascii=ascii_only, separators=(", ", ": ") if spaced else (",", ":"))
+        return f"event: {event['type']}\ndata: {data}\n\n".encode()
+
+    texts = [*texts, 'event: error\n\n"text":"', 'message_stop \\ " content_block_st']
+    deltas = b"".join(written(delta(text)) for text in texts)
+    stream = new_stream()
+    stream.feed(frame(message_start(input_tokens=1)) + frame(BLOCK_START))
+    passed = b"".join(stream.feed(deltas[at : at + piece_bytes]) for at in range(0, len(deltas), piece_bytes))
+
+    assert passed == deltas
+    size = sum(len(json.dumps(text, ensure_ascii=ascii_only).encode()) - 2 for text in texts)
+    assert stream.meter.close().usage.output == max(1, -(-size // BYTES_PER_TOKEN))
+
+
+def test_each_block_has_deltas_of_its_own() -> None:
+    tool: dict[str, Any] = {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use"}}
+    json_delta = {"type": "input_json_delta", "partial_json": '{"a'}
+    piece: dict[str, Any] = {"type": "content_block_delta", "index": 1, "delta": json_delta}
+    events = [message_start(input_tokens=1), BLOCK_START, delta("12345678"), BLOCK_STOP, tool, piece, piece]
+    stream = new_stream()
+    passed = stream.feed(b"".join(map(frame, events)))
+
+    assert len(read(passed)) == len(events)
+    assert stream.meter.close().usage.output == -(-(8 + 2 * len('{\\"a')) // BYTES_PER_TOKEN)
 
 
 def test_a_frame_without_an_end_fails_the_stream() -> None:

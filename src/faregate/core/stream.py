@@ -7,11 +7,11 @@ never passes at all - the relay renders one of its own from `fault`. What follow
     WAITING --message_start--> RUNNING --message_stop--> COMPLETE   tail holds the end
        └──────────────────────────┴──error, nonsense──> FAILED      fault says why
 
-Deltas are the many; they are counted, not parsed. Once the first delta of a block has been read, its framing is known
-and every later one is as long as it is more than that.
+Deltas are the many; they are counted, not parsed. Once the first delta of a block has been read, its head is known, all
+that stands before what was generated: every frame that begins with it is a delta, and what it has more was generated.
 """
 
-from collections.abc import Iterator
+import re
 from typing import Any, Final
 
 import msgspec
@@ -21,8 +21,7 @@ from faregate.wire import sse
 
 _END: Final = b"message_stop"
 _PAYLOADS: Final = ("text", "partial_json", "thinking")
-_MARKERS: Final = (b"message_", b"content_block_st", b"error", b"signature", b"\r")
-"""A run of bytes without any of these holds nothing but deltas and pings (or unknown events, which pass too)."""
+_STRING: Final = re.compile(rb' ?"((?:[^"\\]|\\.)*+)"')
 
 _decode = msgspec.json.Decoder().decode
 
@@ -38,7 +37,7 @@ class StreamFault(msgspec.Struct, frozen=True):
 class Stream:
     """One streamed answer, from its first byte to its end."""
 
-    __slots__ = ("_cutter", "_framing", "_learn", "_message_id", "_model", "fault", "meter", "tail")
+    __slots__ = ("_cutter", "_framing", "_head", "_message_id", "_model", "fault", "meter", "tail")
 
     def __init__(self, *, message_id: str, model: str, meter: Meter) -> None:
         self.meter = meter
@@ -48,8 +47,10 @@ class Stream:
         self._cutter = sse.Cutter()
         self._message_id = message_id
         self._model = model
+        self._head = b""
+        """What every delta of the block begins with; empty until one has been read."""
         self._framing = 0
-        self._learn = True
+        """What of such a frame was not generated, in bytes."""
 
     @property
     def progress(self) -> Progress:
@@ -66,20 +67,7 @@ class Stream:
             return self._fail("", "a frame of the stream has no end")
         if not whole:
             return b""
-        if progress is Progress.RUNNING and self._only_deltas(whole):
-            return whole
         return self._frames(whole)
-
-    def _only_deltas(self, frames: bytes) -> bool:
-        """Whether there is nothing to be read here; then it is counted. The same of one frame as of many, so that it
-        does not matter where the network cut the stream."""
-        if self._learn:
-            return False
-        for marker in _MARKERS:
-            if marker in frames:
-                return False
-        self.meter.delivered(len(frames) - self._framing * frames.count(b"\n\n"))
-        return True
 
     def end(self) -> None:
         """Upstream's bytes have ended. Without message_stop that is a fault, though HTTP may call it a clean end."""
@@ -87,28 +75,36 @@ class Stream:
             self._fail("", "the stream ended before its message_stop")
 
     def _frames(self, whole: bytes) -> bytes:
-        meter, passed = self.meter, []
-        for raw in self._runs(whole):
-            if self._only_deltas(raw):
-                passed.append(raw)
-                continue
-            passed.append(self._frame(sse.parse(raw)))
-            if meter.progress is Progress.COMPLETE or meter.progress is Progress.FAILED:
-                break
-        return b"".join(passed)
-
-    def _runs(self, whole: bytes) -> Iterator[bytes]:
-        """Divide whole frames: those with something to be read in them one by one, what lies between as one run."""
-        if b"\r" in whole or b"\n\n\n" in whole:  # Where a frame ends is not seen at a glance.
-            yield from sse.cut(whole)
-            return
-        at = 0
+        meter, passed, at = self.meter, [], 0
+        plain = b"\r" not in whole
         while at < len(whole):
-            end = at if self._learn else _end_of_deltas(whole, at)
-            if end == at:
-                end = whole.find(b"\n\n", at) + 2
-            yield whole[at:end]
+            end = self._deltas(whole, at) if plain else at
+            if end > at:
+                passed.append(whole[at:end])
+            else:
+                end = sse.end_of_first(whole, at)
+                passed.append(self._frame(sse.parse(whole[at:end])))
+                if meter.progress is Progress.COMPLETE or meter.progress is Progress.FAILED:
+                    break
             at = end
+        return passed[0] if len(passed) == 1 else b"".join(passed)
+
+    def _deltas(self, whole: bytes, at: int) -> int:
+        """Count the frames from `at` on that are deltas like the last that was read; where they end.
+
+        Within JSON neither a line end nor a quote can stand unescaped, so nothing that was generated looks like the end
+        or the head of a frame. One that has more lines behind its head is none of them.
+        """
+        head, end, frames = self._head, at, 0
+        if head:
+            while whole.startswith(head, end):
+                line_end = whole.find(b"\n", end + len(head))
+                if not whole.startswith(b"\n\n", line_end):
+                    break
+                end = line_end + 2
+                frames += 1
+            self.meter.delivered(end - at - frames * self._framing)
+        return end
 
     def _frame(self, frame: sse.Frame) -> bytes:
         if not frame.data and frame.event != _END:
@@ -144,7 +140,7 @@ class Stream:
                 self.tail = frame.raw
                 return b""
             case "content_block_start":
-                self._learn = True
+                self._head = b""
             case "content_block_delta":
                 self._delta(frame, event)
             case _:
@@ -161,12 +157,18 @@ class Stream:
 
     def _delta(self, frame: sse.Frame, event: dict[str, Any]) -> None:
         delta = event.get("delta")
-        payload = _payload(delta) if isinstance(delta, dict) else None
-        if payload is not None:
-            on_wire = len(msgspec.json.encode(payload)) - 2
-            self.meter.delivered(on_wire)
-            self._framing = len(frame.raw) - on_wire
-            self._learn = False
+        name = _payload_name(delta) if isinstance(delta, dict) else None
+        if name is None:
+            return
+        # As it is written: what is counted of the frames that are not read is what is written in them, too.
+        before, colon, rest = frame.raw.partition(b'"%b":' % name.encode())
+        string = _STRING.match(rest)
+        if string is None:  # Divided into several lines, or spaced as nobody writes it.
+            self.meter.delivered(len(msgspec.json.encode(event["delta"][name])) - 2)
+            return
+        self._head = before + colon + rest[: string.start(1)]
+        self._framing = len(frame.raw) - len(string[1])
+        self.meter.delivered(len(string[1]))
 
     def _error(self, event: dict[str, Any]) -> bytes:
         error = event.get("error")
@@ -182,20 +184,8 @@ class Stream:
         return b""
 
 
-def _end_of_deltas(whole: bytes, at: int) -> int:
-    """Where the first frame from `at` on begins that has a marker, or the end."""
-    marked = len(whole)
-    for marker in _MARKERS:
-        found = whole.find(marker, at, marked)
-        marked = found if found >= 0 else marked
-    if marked == len(whole):
-        return marked
-    before = whole.rfind(b"\n\n", at, marked)
-    return before + 2 if before >= 0 else at
-
-
-def _payload(delta: dict[str, Any]) -> str | None:
+def _payload_name(delta: dict[str, Any]) -> str | None:
     for name in _PAYLOADS:
-        if isinstance(value := delta.get(name), str):
-            return value
+        if isinstance(delta.get(name), str):
+            return name
     return None

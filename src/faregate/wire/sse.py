@@ -75,7 +75,8 @@ class Cutter:
 
 def _end_of_last(data: bytes) -> int:
     if b"\r" not in data:
-        return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+        end = data.rfind(b"\n\n")
+        return end + 2 if end >= 0 else 0
     end = 0
     for match in _BLANK.finditer(data):
         # A CR at the very end may be the first half of a CRLF: wait for the next piece.
@@ -84,14 +85,24 @@ def _end_of_last(data: bytes) -> int:
     return end
 
 
+def end_of_first(whole: bytes, at: int) -> int:
+    """Where the first frame from `at` on ends, in a run of whole frames."""
+    end = whole.find(b"\n\n", at) + 2
+    if end < 2:
+        end = len(whole)
+    if whole.find(b"\r", at, end) >= 0 and (match := _BLANK.search(whole, at)) is not None:
+        return match.end()
+    return end
+
+
 def cut(whole: bytes) -> list[bytes]:
-    """Divide a run of whole frames; joined again they are `whole`."""
-    if b"\r" not in whole:
-        *texts, odd = whole.split(b"\n\n")
-        # One line end too many stands by itself, as upstream sent it.
-        return [text + b"\n\n" for text in texts] + ([odd] if odd else [])
-    ends = [match.end() for match in _BLANK.finditer(whole)]
-    return [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    """Divide a run of whole frames; joined again they are `whole`, with a line end too many where it came."""
+    frames, at = [], 0
+    while at < len(whole):
+        end = end_of_first(whole, at)
+        frames.append(whole[at:end])
+        at = end
+    return frames
 
 
 def frames(whole: bytes) -> Iterator[Frame]:
