@@ -13,11 +13,12 @@ import math
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, cast
 
 import structlog
 import uvicorn
 
+from faregate.edge.accept import Acceptor
 from faregate.edge.asgi import App, Door
 from faregate.edge.protocol import Protocol
 from faregate.proxy.drain import Drains
@@ -56,6 +57,13 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         await super().serve(sockets=[self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        self.servers = [cast(asyncio.Server, Acceptor(self._listener, self._protocol))]
+
+    def _protocol(self) -> asyncio.Protocol:
+        return Protocol(self.config, self.server_state, self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)

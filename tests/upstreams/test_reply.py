@@ -227,8 +227,16 @@ async def test_a_stalled_sink_stalls_its_line(rig: Rig) -> None:
     rig.reply.take_head(200, {})
     rig.reply.take_body(b"a")
     assert await rig.reply.pour(Sink(room=1)) is False
-    rig.reply.take_body(b"x" * (UNREAD_BYTES_MAX + 1))
+    assert rig.line.calls == [], "what still comes may be its end, behind which the connection is used again"
+    rig.reply.take_body(b"x")
     assert rig.line.calls == ["pause"]
+    pouring = asyncio.create_task(rig.reply.pour(Sink()))
+    await asyncio.sleep(0)
+    assert rig.line.calls == ["pause", "resume"]
+    rig.reply.take_body(b"x" * UNREAD_BYTES_MAX)
+    rig.reply.end()
+    assert await pouring is True
+    assert rig.line.calls == ["pause", "resume"]
 
 
 async def test_pouring_ends_with_a_fault_behind_what_had_come(rig: Rig) -> None:

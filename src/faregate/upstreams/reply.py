@@ -60,8 +60,8 @@ class Reply:
 
     __slots__ = (
         "_chunks", "_ended", "_fault", "_first_byte_s", "_limits", "_line", "_loop", "_paused", "_paused_at",
-        "_paused_s", "_pieces_ticked", "_quiet_since", "_sent_at", "_sink", "_sink_error", "_source", "_unread_bytes",
-        "_waiter", "headers", "pieces", "status",
+        "_paused_s", "_pieces_ticked", "_quiet_since", "_sated", "_sent_at", "_sink", "_sink_error", "_source",
+        "_unread_bytes", "_waiter", "headers", "pieces", "status",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +87,7 @@ class Reply:
         self._waiter: asyncio.Future[None] | None = None
         self._sink: Sink | None = None
         self._sink_error: Exception | None = None
+        self._sated = False
         self._ended = False
         self._fault: tuple[FaultKind, str] | None = None
 
@@ -97,6 +98,7 @@ class Reply:
 
     async def read(self) -> bytes:
         """What has come since the last read; b"" at the clean end. Raises Fault."""
+        self._sated = False
         while not self._chunks:
             if self._fault is not None:
                 raise Fault(*self._fault)
@@ -112,6 +114,7 @@ class Reply:
         """Have the connection call `sink`, once it has taken what had come. True at the clean end. Raises Fault."""
         while piece := await self.read():
             if not sink(piece):
+                self._sated = True
                 return False
             if self._ended or self._fault is not None:
                 continue
@@ -121,6 +124,7 @@ class Reply:
                 if self._sink is None:
                     if self._sink_error is not None:
                         raise self._sink_error
+                    self._sated = True
                     return False
             finally:
                 self._sink = None
@@ -156,6 +160,12 @@ class Reply:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def _pause(self) -> None:
+        if not self._paused and self._line is not None:
+            self._paused = True
+            self._paused_at = self._loop.time()
+            self._line.pause()
+
     def _resume(self) -> None:
         self._paused = False
         self._quiet_since = now = self._loop.time()
@@ -181,10 +191,9 @@ class Reply:
             return
         self._chunks.append(piece)
         self._unread_bytes += len(piece)
-        if self._unread_bytes > UNREAD_BYTES_MAX and not self._paused and self._line is not None:
-            self._paused = True
-            self._paused_at = self._loop.time()
-            self._line.pause()
+        # Whoever has had enough is likely to stall: then one piece more is all that waits here.
+        if self._unread_bytes > (0 if self._sated else UNREAD_BYTES_MAX):
+            self._pause()
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
