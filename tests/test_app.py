@@ -9,8 +9,12 @@ import contextlib
 import io
 import os
 import re
+import resource
+import shlex
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +28,7 @@ from faregate.core.ledger import Outcome
 from faregate.edge.listen import Busy, listen
 from faregate.store.database import StoreRefused
 from faregate.welcome import welcome
+from tests.edge.line import PlayedLine
 from tests.gateway import ASK, running
 
 TOML = """
@@ -127,25 +132,17 @@ async def test_a_second_signal_does_not_wait_for_calls_and_they_cost_nothing(tmp
 async def test_the_ledger_stays_open_until_the_last_call_has_told_it_how_it_ended(tmp_path: Path) -> None:
     wired = app.gateway(told(tmp_path))
     running = await wired.__aenter__()
-    hung_up = asyncio.Event()
-
-    async def receive() -> dict[str, str]:
-        await hung_up.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(_: object) -> None: ...
-
-    key = [(b"x-api-key", (await demo_key(running)).encode())]
-    scope = {"type": "http", "method": "POST", "path": "/v1/messages", "headers": key, "client": ("127.0.0.1", 1)}
-    call = asyncio.create_task(running.door(scope, receive, send))
+    line = PlayedLine()
+    call = running.door.call(line, [(b"x-api-key", (await demo_key(running)).encode())])
+    served = asyncio.create_task(running.door.serve(call))
     await asyncio.sleep(0)
     closing = asyncio.create_task(wired.__aexit__(None, None, None))
     await asyncio.wait([closing], timeout=0.3)
     assert not closing.done()
     assert await running.store.records.writable()
 
-    hung_up.set()
-    await asyncio.wait_for(asyncio.gather(closing, call), 20)
+    line.lose(call)
+    await asyncio.wait_for(asyncio.gather(closing, served), 20)
     assert not await running.store.records.writable()
 
 
@@ -199,6 +196,23 @@ async def test_the_admin_listener_exists_only_with_a_token(tmp_path: Path) -> No
         assert (await client.get("/admin/v1/wallets")).status_code == 401
         allowed = await client.get("/admin/v1/wallets", headers={"authorization": f"Bearer {'t' * 40}"})
         assert allowed.status_code == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be read on Linux alone")
+def test_it_may_have_as_many_open_files_as_the_system_allows(tmp_path: Path) -> None:
+    file = tmp_path / "faregate.toml"
+    file.write_text(TOML)
+    command = (
+        f"ulimit -Sn 256 && exec {shlex.quote(sys.executable)} -m faregate serve --config {shlex.quote(str(file))}"
+    )
+    environ = {**os.environ, "FAREGATE_HOME": str(tmp_path / "home")}
+    with subprocess.Popen(["sh", "-c", command], env=environ, stdout=subprocess.PIPE, text=True) as gateway:
+        try:
+            assert gateway.stdout is not None and any("http://" in line for line in gateway.stdout)
+            soft, hard = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+        finally:
+            gateway.terminate()
+    assert soft == hard > 256
 
 
 async def test_a_busy_port_is_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -51,6 +51,21 @@ async def test_every_upstream_runs_by_its_name_in_the_order_of_the_settings(tmp_
         answer.cancel()
 
 
+async def test_no_more_connections_are_opened_to_an_upstream_than_its_settings_say(tmp_path: Path) -> None:
+    settings = told(tmp_path, s.Upstream(name="one", kind="scripted", connections_max=2))
+    async with running_upstreams(settings) as upstreams:
+        slow = msgspec.structs.replace(
+            ASK, body=ASK.body.replace(b"}", b', "stream": true, "metadata": {"user_id": "frames=9;gap_ms=60000"}}')
+        )
+        answers = [await upstreams["one"].send(slow) for _ in range(2)]
+        third = asyncio.create_task(upstreams["one"].send(slow))
+        await asyncio.sleep(0.05)
+        assert not third.done(), "it waits for its turn"
+        answers[0].cancel()
+        (await third).cancel()
+        answers[1].cancel()
+
+
 async def test_all_are_stopped_in_the_end(tmp_path: Path) -> None:
     settings = told(tmp_path, *(s.Upstream(name=name, kind="scripted") for name in ("one", "two")))
     async with running_upstreams(settings) as upstreams:

@@ -24,6 +24,11 @@ from typing import Final, TextIO
 import msgspec
 import structlog
 
+try:
+    import resource
+except ImportError:  # Windows has no such limits.
+    resource = None  # type: ignore[assignment]
+
 from faregate.audits import audit_hourly
 from faregate.core import routing
 from faregate.core.catalog import Catalog
@@ -78,12 +83,22 @@ class Observer:
 def run(settings: Settings, *, command: str) -> int:
     """Serve until SIGINT or SIGTERM. Raises Busy, SettingsError, StoreRefused, CatalogError or ModelFailure before it
     serves. `command` is how this program is called from another terminal."""
+    _allow_open_files()
     serving = serve(settings, command=command)
     if find_spec("uvloop") is None:  # It does not exist on every platform.
         return asyncio.run(serving)
     import uvloop  # noqa: PLC0415
 
     return uvloop.run(serving)
+
+
+def _allow_open_files() -> None:
+    """A stream is two sockets, and a process has 1,024 files unless it asks for more, for the sake of programs that use
+    select()."""
+    if resource is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(ValueError, OSError):  # Some systems have a limit beside that they do not tell of.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def serve(settings: Settings, *, command: str = "faregate", out: TextIO | None = None) -> int:

@@ -11,6 +11,7 @@ import structlog
 from faregate import settings as s
 from faregate.upstreams.anthropic import Anthropic
 from faregate.upstreams.local import Local
+from faregate.upstreams.pool import Limits
 from faregate.upstreams.port import Upstream
 from faregate.upstreams.reply import Timeouts
 from faregate.upstreams.scripted import Scripted
@@ -25,6 +26,7 @@ async def running_upstreams(settings: s.Settings) -> AsyncIterator[dict[str, Ups
         for entry in settings.upstreams:
             transport = Transport(
                 timeouts=_timeouts(entry.timeouts),
+                limits=Limits(connections_max=entry.connections_max),
                 ca_file=str(entry.ca_file) if entry.ca_file is not None else None,
                 proxy=entry.proxy,
             )

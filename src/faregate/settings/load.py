@@ -51,6 +51,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: Path | None = None
     proxy: str | None = None
     model_file: Path | None = None
+    connections_max: int = 10_000
     timeouts: Timeouts = Timeouts()
 
 
@@ -174,6 +175,7 @@ def _upstream(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) ->
         ca_file=beside / Path(entry.ca_file).expanduser() if entry.ca_file else None,
         proxy=entry.proxy,
         model_file=beside / Path(entry.model_file).expanduser() if entry.model_file else None,
+        connections_max=entry.connections_max,
         timeouts=entry.timeouts,
     )
 

@@ -126,6 +126,14 @@ class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ca_file: Annotated[str | None, Meta(description="PEM file of a private authority to trust for its TLS.")] = None
     proxy: Annotated[str | None, Meta(description="Egress proxy, `http://host:port`, asked by CONNECT.")] = None
     model_file: Annotated[str | None, Meta(description="`local` only: a GGUF file of your own.")] = None
+    connections_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Connections to it at once, one for each call under way; one more waits its turn, for 5 s.",
+        ),
+    ] = 10_000
     timeouts: Annotated[Timeouts, Meta(description="Deadlines; see the table of its own.")] = Timeouts()
 
 
