@@ -112,13 +112,13 @@ _SPLITS: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
 def _merge(counts: dict[str, int], usage: object) -> bool:
     """Overwrite with what is present and a count. True when the output was counted."""
-    if not isinstance(usage, Mapping):
+    if type(usage) is not dict:
         return False
     for name in _TOTALS:
         if (count := _count(usage.get(name))) is not None:
             counts[name] = count
     split = usage.get("cache_creation")
-    if isinstance(split, Mapping):
+    if type(split) is dict:
         for name in _SPLITS:
             if (count := _count(split.get(name))) is not None:
                 counts[name] = count
