@@ -24,6 +24,7 @@ from tests.store.books import NOW, WALLET, fund, funds, message, opening, place,
 from tests.store.line import AFTER, Line
 from tests.store.raw import Raw, raw_on
 from tests.store.test_postgres_writer_lost import through
+from tests.store.test_settle import late
 
 FAILS = """
 CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS
@@ -182,6 +183,20 @@ async def test_a_hold_that_was_certainly_not_taken_leaves_no_release_behind(
         await store.ledger.reserve(reserve(2))
 
     assert sizes == [1] * len(sizes)
+
+
+async def test_a_loss_that_waits_for_its_charges_end_is_not_forgotten_by_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "NOTE_WAIT_S", 60)
+    await fund(store, 10_000_000)
+    await store.ledger.reserve(reserve(1))
+    with pytest.raises(NotReady):
+        await store.ledger.lose(late(1, 70_000))
+    await store.ledger.release(release(1))
+    await store.ledger.reserve(reserve(2))  # the note goes with it, or went with the release
+
+    assert (await store.office.operator_accounts())["abandon_loss"] == -70_000
 
 
 async def test_a_hold_that_may_have_been_taken_gives_back_its_rates_too(
