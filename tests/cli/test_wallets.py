@@ -1,10 +1,19 @@
 """`faregate wallet`, as an operator types it.
 
-Method: commands in this process over a real database.
+Method: commands in this process over a real database; and a server that takes a request and falls silent.
 """
+
+import contextlib
+import re
+import shlex
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from faregate.settings import load
 from tests.cli.conftest import Run
 
 
@@ -81,3 +90,60 @@ def test_a_wallet_may_be_named_anything_that_can_be_printed(faregate: Run) -> No
 
     assert faregate("wallet", "show", name, "--json").json["name"] == name
     assert faregate("wallet", "topup", name, "1").code == 0
+
+
+@contextlib.contextmanager
+def silent(folder: Path) -> Iterator[None]:
+    """At the owner's socket, whoever asks is hung up on."""
+    path = load({"FAREGATE_HOME": str(folder)}, folder=folder.parent).socket
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(8)
+        hanging_up = threading.Thread(target=_hang_up, args=(listener,))
+        hanging_up.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        hanging_up.join()
+    path.unlink()
+
+
+def _hang_up(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            listener.accept()[0].close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("topup", "demo", "5"),
+        ("adjust", "demo", "-5", "--note", "it was a typo"),
+        ("topup", "demo", "5", "--reference", "invoice 7"),
+    ],
+)
+def test_whoever_is_left_unsure_is_told_how_to_ask_again_without_moving_twice(
+    faregate: Run, folder: Path, command: tuple[str, ...]
+) -> None:
+    faregate("wallet", "create", "demo", "--credits", "100")
+    with silent(folder):
+        unsure = faregate("wallet", *command)
+    assert (unsure.code, unsure.out, unsure.err.count("\n")) == (1, "", 1)
+    again = shlex.split(unsure.err.partition("nothing twice: faregate ")[2])
+    assert again[: 1 + len(command)][:4] == ["wallet", *command[:3]]
+    for _ in range(2):
+        moved = faregate(*again, "--json")
+        assert moved.json["reference"] == again[-1]
+
+    assert len(faregate("wallet", "transfers", "demo", "--json").json["transfers"]) == 2
+
+
+def test_each_command_has_a_reference_of_its_own(faregate: Run) -> None:
+    faregate("wallet", "create", "demo")
+    references = {faregate("wallet", "topup", "demo", "5", "--json").json["reference"] for _ in range(2)}
+
+    assert len(references) == 2 and all(re.fullmatch("cli_[0-9A-Z]{26}", reference) for reference in references)
+    assert faregate("wallet", "show", "demo", "--json").json["balance"] == "10"
+
+
+def test_what_was_refused_was_not_done_and_needs_no_reference(faregate: Run) -> None:
+    assert "--reference" not in faregate("wallet", "topup", "none", "5").err

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 from starlette.applications import Starlette
 
+from faregate.core.place import Place
 from faregate.edge.admin import admin_app
 from faregate.edge.desk import Desk
 from faregate.edge.openapi import ROOT
@@ -50,14 +51,15 @@ class Admin:
 
 
 @asynccontextmanager
-async def admin(folder: Path, token: Secret | None = None) -> AsyncIterator[Admin]:
+async def admin(folder: Path, token: Secret | None = None, place: Place | None = None) -> AsyncIterator[Admin]:
     catalog, clock = load_catalog(), Clock()
 
     def model_id(name: str) -> str | None:
         model = catalog.find(name)
         return None if model is None else model.id
 
-    opening = Store.open(folder / "books.db", pepper=PEPPER, prices=catalog.prices(), clock=lambda: clock.now_ms)
+    place = place or folder / "books.db"
+    opening = Store.open(place, pepper=PEPPER, prices=catalog.prices(), clock=lambda: clock.now_ms)
     async with opening as store:
         desk = Desk(office=store.office, records=store.records, prices=store.prices, models=model_id, now_ms=clock)
         app = admin_app(desk, token=token)

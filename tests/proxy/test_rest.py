@@ -8,16 +8,18 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
+from faregate.core.errors import Internal
 from faregate.core.ledger import Outcome
 from faregate.proxy import story
 from faregate.proxy.drain import Drains
 from faregate.proxy.port import Gateway
 from faregate.shipped import load_catalog
+from faregate.store.port import Ledger
 from faregate.upstreams.port import Answer, Ask, Upstream
 from faregate.upstreams.script import End, Play, events, frames_of, plain
 from tests.contract.riders import loss, message, until
@@ -140,4 +142,30 @@ async def test_what_has_not_been_sent_is_not_sent_for_nobody(tmp_path: Path) -> 
 
             assert len(wired.drains) == 0
             assert await loss(gate, "abandon_loss") == 0, "nothing was sent, nothing is lost"
+        assert await gate.books() == (OPENING, 0)
+
+
+@pytest.mark.parametrize("refusal", [Internal("The ledger refused this."), asyncio.CancelledError()], ids=repr)
+async def test_a_release_that_goes_wrong_keeps_nobody_from_reading_on(tmp_path: Path, refusal: BaseException) -> None:
+    async with running_on(tmp_path, STALL) as (gate, wired, watcher):
+
+        class Refusing:
+            """The real ledger, but for its first release."""
+
+            async def release(self, command: Any) -> None:
+                await wired.ledger.release(command)
+                raise refusal
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(wired.ledger, name)
+
+        refusing = msgspec.structs.replace(wired, ledger=cast(Ledger, Refusing()))
+        with contextlib.suppress(asyncio.CancelledError):
+            await leave(gate, refusing, stream=True)
+        assert len(wired.drains) == 1 and not gate.upstream.log[0].hung_up
+        assert len(watcher.troubles) == isinstance(refusal, Internal)
+        assert (watcher.records[0].status == 499) == isinstance(refusal, Internal), "the first error is the caller's"
+        await wired.drains.close(0)
+
+        assert await loss(gate, "abandon_loss") > 0
         assert await gate.books() == (OPENING, 0)

@@ -10,6 +10,7 @@ from faregate.core.errors import NotReady
 from faregate.store import committer as committing
 from faregate.store import sqlite
 from faregate.store.committer import Committer, Nobody
+from faregate.store.database import Connection
 from faregate.store.sqlite_writer import SqliteWriter
 from tests.store.held import desk, write
 
@@ -76,6 +77,46 @@ async def test_notes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert len(at.lines()) == 3
 
 
+async def test_a_note_that_ends_a_charge_is_never_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "QUEUE_MAX", 3)
+    async with desk(tmp_path) as at:
+        held = await at.hold()
+        for number in range(10):
+            at.committer.note(str(number), write, str(number), ends=number > 2)
+        at.committer.note("one too many", write, "one too many")
+        at.opened.set()
+        await held
+        await at.committer.close()
+
+        assert sorted(at.lines()) == [str(number) for number in range(10)]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_note_that_was_refused_is_tried_again_only_where_it_ends_a_charge(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    monkeypatch.setattr(committing, "NOTE_WAIT_S", 0.01)
+    monkeypatch.setattr(committing, "REFUSED_S", 0.01)
+    async with desk(tmp_path) as at:
+
+        def refused_at_first(connection: Connection, text: str) -> int:
+            return write(connection, text if at.batches else "bad")
+
+        at.committer.note("n", refused_at_first, "note", ends=ends)
+        if ends:
+            await at.until(["note"])
+        else:
+            async with asyncio.timeout(30):
+                while not at.batches:  # noqa: ASYNC110 - a note tells nobody
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            assert at.committer._notes == {}
+            await at.committer.close()
+            assert at.lines() == []
+
+
 async def test_a_note_that_the_database_could_not_take_is_written_when_it_is_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +132,18 @@ async def test_a_note_that_the_database_could_not_take_is_written_when_it_is_wel
         other.close()
 
         await at.until(["note"])
+
+
+async def test_a_note_that_was_left_meanwhile_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "NOTE_WAIT_S", 0.01)
+    async with desk(tmp_path) as at:
+
+        def older(connection: Connection, text: str) -> None:
+            at.committer.note("n", write, "newer")
+            raise NotReady("not yet")
+
+        at.committer.note("n", older, "older")
+        await at.until(["newer"])
 
 
 async def test_closing_does_not_wait_for_a_note_that_cannot_be_written(

@@ -18,6 +18,8 @@ from faregate.core.ledger import State
 from faregate.core.money import Nanos
 from faregate.core.place import Postgres
 from faregate.store import postgres, postgres_writer
+from faregate.store.committer import Job
+from faregate.store.database import Connection
 from faregate.store.postgres_writer import PostgresWriter
 from faregate.store.store import Store
 from tests.postgres import URL, Server
@@ -123,15 +125,16 @@ def test_a_number_that_a_crash_forgot_and_gave_to_another_is_not_taken_for_ours(
     writer = PostgresWriter(lambda: postgres.connect(own_server.url))
     ours = psycopg.connect(own_server.url, autocommit=True)
     ours.execute("CREATE TABLE said(what text)")
-    number = begun(ours)
+    number, era = begun(ours)
     own_server.stop("immediate")
     own_server.start()
     other = psycopg.connect(own_server.url, autocommit=True)
-    assert begun(other) == number, "the number was not given out again: nothing is shown here"
+    assert begun(other)[0] == number, "the number was not given out again: nothing is shown here"
     other.execute("COMMIT")
 
     try:
-        assert writer._read_back(number, time.monotonic_ns() + postgres_writer.PATIENCE_NS) is None
+        until_ns = time.monotonic_ns() + postgres_writer.PATIENCE_NS
+        assert writer._read_back(postgres_writer._Unknown(number, era), until_ns) is None
         assert other.execute("SELECT COUNT(*) FROM said").fetchone() == (1,)
     finally:
         writer.close()
@@ -139,13 +142,75 @@ def test_a_number_that_a_crash_forgot_and_gave_to_another_is_not_taken_for_ours(
         other.close()
 
 
-def begun(connection: psycopg.Connection[Any]) -> str:
-    """The number of a transaction that has written, and has not ended."""
+def begun(connection: psycopg.Connection[Any]) -> tuple[str, str]:
+    """The number and the era of a transaction that has written, and has not ended."""
     connection.execute("BEGIN")
     connection.execute("INSERT INTO said VALUES ('something')")
-    row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+    asked = f"SELECT pg_current_xact_id()::text, {postgres_writer._ERA} FROM pg_control_checkpoint()"
+    row = connection.execute(asked.encode()).fetchone()
     assert row is not None
-    return str(row[0])
+    return str(row[0]), str(row[1])
+
+
+def checkpoint(database: Path) -> None:
+    """What every server does by itself, each few minutes."""
+    with psycopg.connect((database / URL).read_text(), autocommit=True) as beside:
+        beside.execute("CHECKPOINT")
+
+
+async def test_a_lost_commit_is_read_back_however_many_checkpoints_its_connection_has_seen(
+    line: Line, database: Path
+) -> None:
+    async with opening(database, node="beside") as beside, through(line) as store:
+        await fund(store, 10_000_000)
+        line.sever()
+        await topup(store, 1, "a connection that is not new")
+        checkpoint(database)
+        line.cut = AFTER
+        await topup(store, 5, "lost")
+
+        assert line.cuts == 1
+        assert await funds(beside) == (10_000_006, 0)
+
+
+def test_what_was_lost_across_a_checkpoint_is_not_known(line: Line, database: Path) -> None:
+    writer = PostgresWriter(lambda: postgres.connect(line.url))
+
+    def across(connection: Connection, command: Any) -> None:
+        connection.execute("UPDATE node SET seen_at = 5")
+        checkpoint(database)
+        line.cut = AFTER
+
+    (told,) = writer.finish([Job(across, None, "a test", 0.0, None)], None)
+    writer.close()
+    assert isinstance(told, NotReady) and told.unknown and "not known" in told.message
+
+
+def test_whatever_goes_wrong_the_writer_answers_and_goes_on(line: Line) -> None:
+    def connect() -> postgres.Connection:
+        if line.cuts == 1:
+            line.cuts = 2
+            raise OSError("nobody has thought of this")
+        return postgres.connect(line.url)
+
+    def cut(connection: Connection, command: Any) -> None:
+        line.cut = AFTER
+
+    writer = PostgresWriter(connect)
+    (told,) = writer.finish([Job(cut, None, "a test", 0.0, WALLET)], None)
+    assert isinstance(told, NotReady) and told.unknown, "it may have been done"
+    assert writer.finish([Job(lambda at, _: at.execute("SELECT 7").fetchone(), None, "", 0.0, None)], None) == [(7,)]
+    writer.close()
+
+
+def test_a_writer_that_landed_on_a_standby_looks_for_another_server(database: Path) -> None:
+    url = (database / URL).read_text()
+    servers = [postgres.connect(url, reads=True), postgres.connect(url)]
+    writer = PostgresWriter(lambda: servers.pop(0))
+
+    told = writer.finish([Job(lambda at, _: at.execute("SELECT 7").fetchone(), None, "a test", 0.0, WALLET)], None)
+    writer.close()
+    assert told == [(7,)] and not servers
 
 
 async def test_a_server_that_fails_under_load_loses_nothing_and_charges_nothing_twice(

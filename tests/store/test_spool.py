@@ -6,7 +6,6 @@ neighbour's on PostgreSQL. No settle is taken while it lasts.
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import threading
 import zlib
@@ -43,23 +42,6 @@ def test_what_was_kept_is_read_in_order_by_the_next_life(spool: Spool) -> None:
     spool.clear()
     spool.clear()
     assert Spool(spool.path).read() == []
-
-
-def test_each_line_and_its_name_in_the_folder_are_on_the_disk_before_it_is_told(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flushed: list[str] = []
-    fsync = os.fsync
-
-    def watched(handle: int) -> None:
-        flushed.append(Path(f"/proc/self/fd/{handle}").readlink().name)
-        fsync(handle)
-
-    monkeypatch.setattr(os, "fsync", watched)
-    spool.append(settle(1))
-    assert flushed == ["spool", spool.path.parent.name]
-    spool.append(settle(2))
-    assert flushed[2:] == ["spool"]
 
 
 @pytest.mark.parametrize("kept", [1, 8, 9, 40, -1])

@@ -18,7 +18,7 @@ import httpx2
 from starlette.applications import Starlette
 
 from faregate import home
-from faregate.cli.refusals import Failed
+from faregate.cli.refusals import Failed, Unsure
 from faregate.core.catalog import Catalog
 from faregate.edge.admin import admin_app
 from faregate.edge.desk import Desk
@@ -67,10 +67,10 @@ class Door:
         try:
             answer = await self._client.request(method, ROOT + path, **content)
         except httpx2.HTTPError as error:
-            raise Failed(f"the server at {self._settings.socket} stopped answering: {error}") from error
+            raise Unsure(f"the server at {self._settings.socket} stopped answering: {error}") from error
         if answer.is_success:
             return answer.json()
-        raise Failed(answer.json()["error"]["message"])
+        raise (Unsure if answer.is_server_error else Failed)(answer.json()["error"]["message"])
 
     async def _enter(self) -> httpx2.AsyncClient:
         transport: httpx2.AsyncBaseTransport

@@ -14,6 +14,10 @@ class Failed(Exception):
     """What was asked was refused; the message is one line."""
 
 
+class Unsure(Failed):
+    """What was asked failed without a refusal, so it may have been done."""
+
+
 def explain(error: Exception) -> tuple[int, str]:
     """Give the exit code and the line; raise the error again when it is not one that a command may end with."""
     # Imported late: a command that goes well pays for none of them.

@@ -1,11 +1,18 @@
 """`faregate wallet`: open, look at, fill and correct wallets."""
 
-from typing import Annotated, Any
+import secrets
+import shlex
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from faregate.cli.options import Json, door_of, group, named
+from faregate.cli.refusals import Failed, Unsure
 from faregate.cli.show import grouped, print_facts, print_json, print_table, when
+
+if TYPE_CHECKING:
+    from faregate.cli.door import Door
 
 Wallet = Annotated[str, typer.Argument(help="The wallet, by name or id.")]
 Reference = Annotated[
@@ -44,8 +51,7 @@ def create(
             _positive(credits_)
         wallet = door.post("/wallets", {"name": name, "floor": floor})
         if credits_ is not None:
-            reference = f"open:{wallet['id']}"
-            door.post(f"/wallets/{wallet['id']}/topups", {"amount": credits_, "reference": reference})
+            _move(door, "topup", wallet["id"], {"amount": credits_, "reference": f"open:{wallet['id']}"})
             wallet = door.get(f"/wallets/{wallet['id']}")
     _print(wallet, as_json=as_json)
 
@@ -84,7 +90,7 @@ def topup(
     """Put credits into a wallet."""
     form = {"amount": credits_, "note": note, "reference": reference}
     with door_of(context, writes=True) as door:
-        _print_move(door.post(named("/wallets/{name}/topups", wallet), form), as_json=as_json)
+        _print_move(_move(door, "topup", wallet, form), as_json=as_json)
 
 
 def adjust(
@@ -99,7 +105,7 @@ def adjust(
     """Correct a wallet, up or down, never below its floor."""
     form = {"amount": credits_, "note": note, "reference": reference}
     with door_of(context, writes=True) as door:
-        _print_move(door.post(named("/wallets/{name}/adjustments", wallet), form), as_json=as_json)
+        _print_move(_move(door, "adjust", wallet, form), as_json=as_json)
 
 
 def transfers(
@@ -121,6 +127,24 @@ def transfers(
             for t in answer["transfers"]
         ),
     )
+
+
+def _move(door: "Door", command: str, wallet: str, form: dict[str, Any]) -> Any:
+    """Move money under a reference that is the command's own, so that whoever is left unsure can ask again."""
+    reference = form["reference"] or _reference()
+    path = {"topup": "/wallets/{name}/topups", "adjust": "/wallets/{name}/adjustments"}[command]
+    try:
+        return door.post(named(path, wallet), {**form, "reference": reference})
+    except Unsure as error:
+        note = ["--note", form["note"]] if form.get("note") else []
+        again = ["faregate", "wallet", command, wallet, form["amount"], *note, "--reference", reference]
+        raise Failed(f"{error} To ask again and move nothing twice: {shlex.join(again)}") from error
+
+
+def _reference() -> str:
+    from faregate.core.ids import CHANCE_BITS, ulid  # noqa: PLC0415
+
+    return "cli_" + ulid(time.time_ns() // 1_000_000, secrets.randbits(CHANCE_BITS))
 
 
 def _print(wallet: dict[str, Any], *, as_json: bool) -> None:

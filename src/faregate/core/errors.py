@@ -150,6 +150,11 @@ class UpstreamFailed(Unavailable):
 class NotReady(Unavailable):
     status, kind, code = 503, "api_error", "no_upstream"
 
+    @property
+    def unknown(self) -> bool:
+        """Whether what was asked may have been done all the same."""
+        return self.details.get("outcome") == "unknown"
+
 
 class UpstreamTimeout(Unavailable):
     status, kind, code = 504, "timeout_error", "upstream_timeout"

@@ -8,14 +8,14 @@ import difflib
 import ipaddress
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC
 from typing import Any
 
 import msgspec
 
 from faregate.core.access import ALPHABET, ID_CHARS, SECRET_CHARS, Key, compose
-from faregate.core.errors import InvalidRequest
+from faregate.core.errors import InvalidRequest, NotReady
 from faregate.core.ids import CHANCE_BITS, ulid
 from faregate.core.ledger import OPERATOR_ACCOUNTS, Receipt
 from faregate.core.money import Nanos, show_credits
@@ -23,7 +23,7 @@ from faregate.core.pricing import COLUMNS, PriceVersion
 from faregate.core.shown import ReceiptView, moment
 from faregate.edge import forms, views
 from faregate.edge.forms import amount, column, instant
-from faregate.store.port import Office, Prices, Records
+from faregate.store.port import Office, Prices, Records, Transfer
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,9 +72,8 @@ async def wallet_topup(desk: Desk, asked: Asked) -> views.TransferView:
     credit = amount("amount", form.amount)
     now = desk.now_ms()
     reference = form.reference or desk.new_id("top_", now)
-    return views.TransferView.of(
-        await desk.office.topup(asked.name, credit, note=form.note, reference=reference, at_ms=now)
-    )
+    moving = desk.office.topup(asked.name, credit, note=form.note, reference=reference, at_ms=now)
+    return await _moved(moving, reference)
 
 
 async def wallet_adjust(desk: Desk, asked: Asked) -> views.TransferView:
@@ -83,9 +82,8 @@ async def wallet_adjust(desk: Desk, asked: Asked) -> views.TransferView:
     difference = amount("amount", form.amount)
     now = desk.now_ms()
     reference = form.reference or desk.new_id("adj_", now)
-    return views.TransferView.of(
-        await desk.office.adjust(asked.name, difference, note=form.note, reference=reference, at_ms=now)
-    )
+    moving = desk.office.adjust(asked.name, difference, note=form.note, reference=reference, at_ms=now)
+    return await _moved(moving, reference)
 
 
 async def wallet_transfers(desk: Desk, asked: Asked) -> views.TransferList:
@@ -202,6 +200,22 @@ async def audit(desk: Desk, _: Asked) -> views.AuditView:
     """Prove the books."""
     findings = await desk.office.audit()
     return views.AuditView(clean=not any(finding.count for finding in findings), findings=findings)
+
+
+async def _moved(moving: Awaitable[Transfer], reference: str) -> views.TransferView:
+    try:
+        return views.TransferView.of(await moving)
+    except NotReady as refusal:
+        if not refusal.unknown:
+            raise
+        # Whoever asked again without it might move money twice.
+        raise NotReady(
+            f"{refusal.message} Ask again with the reference {reference}: it moves nothing twice. Or look for it among "
+            "the wallet's transfers.",
+            code=refusal.code,
+            details={**refusal.details, "reference": reference},
+            retry_after_s=refusal.retry_after_s,
+        ) from refusal
 
 
 def _random(characters: int) -> str:

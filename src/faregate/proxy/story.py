@@ -125,8 +125,25 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
             rest = None
         if rest is None:
             attempts.stop()
+        await _end(gate, ride, held, fare, reply=reply, outcome=outcome, loss=loss, rest=rest)
+
+
+async def _end(
+    gate: Gateway,
+    ride: Ride,
+    held: Hold,
+    fare: Fare,
+    *,
+    reply: Reply | None,
+    outcome: Outcome,
+    loss: Loss,
+    rest: Rest | None,
+) -> None:
+    """Release what was not settled, and read on what upstream goes on to bill."""
+    try:
         if held.outcome is None:
             await _release(gate, ride, held, fare, reply=reply, outcome=outcome, loss=loss, rest=rest)
+    finally:
         if rest is not None:
             gate.drains.begin(rest.read())
 
@@ -157,5 +174,5 @@ async def _release(
             attempts=len(attempts.made),
             lost=attempts.lost if rest is None else (),
         )
-    except NotReady as error:  # It is done as soon as the database can; the first error is the caller's.
+    except (NotReady, Internal) as error:  # It is done as soon as the database can; the first error is the caller's.
         gate.observer.trouble(ride.caller.request_id, f"the hold of {held.charge_id} could not be released yet", error)

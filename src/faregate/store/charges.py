@@ -1,7 +1,8 @@
 """The ledger's hot path (port.Ledger): reserve, streaming, settle, release, each handed to the committer.
 
 What was once told is carried out. A reserve whose end nobody knows is released; a release that the database does not
-take is left as a note; a settle goes to the spool, from where it is carried out when the database is back.
+take is left as a note; a settle goes to the spool, from where it is carried out when the database is back. But a node
+that has not renewed its lease in time spools no more: the others give back what it holds, so nobody may see its end.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from faregate.core.errors import GatewayError, NotReady
 from faregate.core.ledger import Lose, Outcome, Release, Reserve, Reserved, Settle
 from faregate.store import reserve, settle
 from faregate.store.committer import Writer
-from faregate.store.database import Connection, unavailable
+from faregate.store.database import Connection, WalletLocked, unavailable
 from faregate.store.keys import Keys
 from faregate.store.lease import Lease
 from faregate.store.spool import Spool
@@ -69,7 +70,9 @@ class Charges:
         taken = self._writer.submit(self._reserve, command, wallet_id=command.wallet_id)
         try:
             return await taken
-        except NotReady:
+        except NotReady as error:
+            if not error.unknown:
+                raise
             # It may have been taken all the same: a COMMIT that was not answered. Nobody will use it.
             self._release_later(
                 Release(
@@ -77,10 +80,12 @@ class Charges:
                     wallet_id=command.wallet_id,
                     key_id=command.key_id,
                     outcome=Outcome.GATEWAY_ERROR,
+                    unused_input_tokens=command.input_tokens,
+                    unused_output_tokens=command.output_tokens,
                     at_ms=command.at_ms,
                 )
             )
-            raise
+            raise unavailable(error) from error
 
     def streaming(self, charge_id: str, wallet_id: str, at_ms: int) -> None:
         # It tells who looks; no money hangs on it. So it goes with a commit that runs anyway, and not at all when
@@ -90,9 +95,11 @@ class Charges:
     async def settle(self, command: Settle) -> None:
         self._writer.forget(command.charge_id)
         try:
-            await self._writer.submit(self._settle, command, wallet_id=command.wallet_id, ends=True)
+            await self._submit_settle(command)
         except NotReady as error:
-            if self._spool is None:
+            lapsed = self._lease is not None and self._lease.lapsed
+            # What may be settled already may not be called an error: an error is never billed.
+            if self._spool is None or (lapsed and not error.unknown):
                 raise
             await self._keep(self._spool, command, error)
 
@@ -100,7 +107,7 @@ class Charges:
         self._writer.forget(command.charge_id)
         try:
             await self._writer.submit(settle.release, command, wallet_id=command.wallet_id, ends=True)
-        except NotReady:
+        except GatewayError:
             # Nobody will ask again, and money that is held for a call that has ended is lost to its owner until then.
             self._release_later(command)
             raise
@@ -108,16 +115,23 @@ class Charges:
     async def lose(self, command: Lose) -> None:
         try:
             await self._writer.submit(settle.lose, command, wallet_id=command.wallet_id, ends=True)
-        except NotReady:
+        except GatewayError:
             # Under another name than its charge, whose own end may be waiting there.
-            self._writer.note(f"loss:{command.charge_id}", settle.lose, command, wallet_id=command.wallet_id)
+            name = f"loss:{command.charge_id}"
+            self._writer.note(name, settle.lose, command, wallet_id=command.wallet_id, ends=True)
             raise
 
+    @property
+    def spooled(self) -> set[str]:
+        """The charges whose settle is in the spool."""
+        return {command.charge_id for command in self._spooled}
+
     async def recover(self) -> None:
-        """Carry out what the spool holds from an earlier life. Raises StoreRefused, or NotReady."""
+        """Carry out what the spool holds from an earlier life; what cannot be is tried on. Raises StoreRefused."""
         if self._spool is not None:
             self._spooled = await asyncio.to_thread(self._spool.read)
-            await self._carry_out(self._spool)
+            with contextlib.suppress(NotReady):
+                await self._carry_out(self._spool)
             self._go_on(self._spool)
 
     async def close(self) -> None:
@@ -139,7 +153,12 @@ class Charges:
             try:
                 await asyncio.shield(appending)
             except OSError as error:
-                raise refusal from error
+                if not refusal.unknown:
+                    raise refusal from error
+                try:
+                    await self._submit_settle(command)  # It may be there, and then it is no error.
+                except NotReady:
+                    raise refusal from error
             finally:
                 # Whoever waited may have left; until it is written the file is nobody else's, and then it is kept.
                 await asyncio.wait([appending])
@@ -161,23 +180,36 @@ class Charges:
                 continue
 
     async def _carry_out(self, spool: Spool) -> None:
-        async with self._spooling:
-            for command in list(self._spooled):
-                try:
-                    await self._writer.submit(self._settle, command, wallet_id=command.wallet_id, ends=True)
-                except NotReady:
-                    raise
-                except GatewayError as error:
-                    if "too_late" not in error.details:
-                        continue  # Whatever the database has against it, money is not thrown away for it.
-                    self._watch.too_late(command)
+        """Once through all of it. Raises NotReady when the database is away."""
+        locked: set[str] = set()
+        for command in list(self._spooled):
+            if command.wallet_id in locked:
+                continue
+            try:
+                await self._submit_settle(command)
+            except NotReady as error:
+                if isinstance(error.__cause__, WalletLocked):
+                    locked.add(command.wallet_id)
+                    continue
+                # The next time begins with another: this one may be all that it has something against.
                 self._spooled.remove(command)
-                self._watch.spooled(len(self._spooled))
+                self._spooled.append(command)
+                raise
+            except GatewayError as error:
+                if "too_late" not in error.details:
+                    continue  # Whatever the database has against it, money is not thrown away for it.
+                self._watch.too_late(command)
+            self._spooled.remove(command)
+            self._watch.spooled(len(self._spooled))
+        async with self._spooling:
             if not self._spooled:
                 await asyncio.to_thread(spool.clear)
 
+    def _submit_settle(self, command: Settle) -> "asyncio.Future[None]":
+        return self._writer.submit(self._settle, command, wallet_id=command.wallet_id, ends=True)
+
     def _release_later(self, command: Release) -> None:
-        self._writer.note(command.charge_id, settle.release, command, wallet_id=command.wallet_id)
+        self._writer.note(command.charge_id, settle.release, command, wallet_id=command.wallet_id, ends=True)
 
     def _reserve(self, connection: Connection, command: Reserve) -> Reserved:
         return reserve.reserve(connection, command, self._owner)

@@ -16,7 +16,8 @@ fails alone. When the database as a whole fails, nothing of the batch is kept as
 NotReady, and the committer goes on with the next.
 
 Notes are commands that nobody waits for. They ride with the next batch, or go by themselves within NOTE_WAIT_S. One
-that the database could not take is left again, so that it is written as soon as the database is well.
+that the database could not take is left again, so that it is written as soon as the database is well. One that `ends` a
+charge is never dropped: what it gives back would be held for ever.
 """
 
 import asyncio
@@ -43,6 +44,9 @@ QUEUE_MAX: Final = 8_192
 NOTE_WAIT_S: Final = 0.5
 """How long a note may wait for a batch to ride with."""
 
+REFUSED_S: Final = 10.0
+"""How long one that was refused waits for its next try, which costs its neighbours a transaction each."""
+
 Apply = Callable[[Connection, C], R]
 
 
@@ -56,6 +60,8 @@ class Job(NamedTuple):
     since: float
     wallet_id: str | None
     """Whose books it changes; None for what is no single wallet's."""
+    ends: bool = False
+    """Whether it ends a charge, or books what one came to cost: such a note is kept until it is written."""
 
 
 Observe = Callable[[int, float], None]
@@ -94,7 +100,9 @@ class Writer(Protocol):
         self, apply: Apply[C, R], command: C, *, wallet_id: str | None = None, ends: bool = False
     ) -> "asyncio.Future[R]": ...
 
-    def note(self, name: str, apply: Apply[C, R], command: C, *, wallet_id: str | None = None) -> None: ...
+    def note(
+        self, name: str, apply: Apply[C, R], command: C, *, wallet_id: str | None = None, ends: bool = False
+    ) -> None: ...
 
     def forget(self, name: str) -> None: ...
 
@@ -108,7 +116,9 @@ class Nobody:
         """Refuse."""
         raise NotReady("The database is open for reading only.", code="database_unavailable")
 
-    def note(self, name: str, apply: Apply[C, R], command: C, *, wallet_id: str | None = None) -> None:
+    def note(
+        self, name: str, apply: Apply[C, R], command: C, *, wallet_id: str | None = None, ends: bool = False
+    ) -> None:
         """Refuse."""
         self.submit(apply, command)
 
@@ -162,12 +172,24 @@ class Committer:
         self._wake()
         return future
 
-    def note(self, name: str, apply: Apply[C, R], command: C, *, wallet_id: str | None = None) -> None:
-        """Leave a note: written some time soon, unless forgotten first. Dropped when there are too many."""
-        if len(self._notes) < QUEUE_MAX and not self._closed:
-            self._notes[name] = Job(apply, command, name, time.monotonic(), wallet_id)
+    def note(
+        self, name: str, apply: Apply[C, R], command: C, *, wallet_id: str | None = None, ends: bool = False
+    ) -> None:
+        """Leave a note: written some time soon, unless forgotten first.
+
+        Dropped when there are too many, unless it `ends` a charge: there are no more of those than charges.
+        """
+        self._leave(Job(apply, command, name, time.monotonic(), wallet_id, ends), name)
+
+    def _leave(self, job: Job, name: str) -> None:
+        if (job.ends or len(self._notes) < QUEUE_MAX) and not self._closed:
+            self._notes[name] = job
             if self._notes_timer is None:
                 self._notes_timer = self._loop.call_later(NOTE_WAIT_S, self._write_notes)
+
+    def _leave_again(self, job: Job, name: str) -> None:
+        if name not in self._notes:  # A newer one stands.
+            self._leave(job, name)
 
     def forget(self, name: str) -> None:
         """Take back a note that something stronger has overtaken."""
@@ -200,8 +222,10 @@ class Committer:
         for job, outcome in zip(batch, outcomes, strict=True):
             told = job.told
             if isinstance(told, str):
-                if isinstance(outcome, NotReady) and told not in self._notes:
-                    self.note(told, job.apply, job.command, wallet_id=job.wallet_id)
+                if isinstance(outcome, NotReady):
+                    self._leave_again(job, told)
+                elif isinstance(outcome, Exception) and job.ends:
+                    self._loop.call_later(REFUSED_S, self._leave_again, job, told)
             elif told.done():
                 continue  # a caller who was cancelled has left
             elif isinstance(outcome, Exception):

@@ -16,6 +16,10 @@ class StoreRefused(Exception):
     """The database cannot be opened as it is. The message is one clear sentence for the operator."""
 
 
+class WalletLocked(Exception):
+    """A neighbour does not let a wallet's row go. The database is well, and so are all the other wallets."""
+
+
 class Cursor(Protocol):
     """What a statement gave."""
 
@@ -50,11 +54,17 @@ class Readers(Protocol):
     def close(self) -> None: ...
 
 
-def unavailable(error: BaseException) -> NotReady:
-    """Say to the caller that the database does not answer; the cause stays ours."""
+def unavailable(error: BaseException, *, unknown: bool = False) -> NotReady:
+    """Say to the caller that the database does not answer; the cause stays ours.
+
+    `unknown` is what may have been done all the same: COMMIT was on its way, and nobody can tell how that ended.
+    """
     refusal = NotReady(
-        "The ledger's database does not take this now. Nothing was charged; please try again shortly.",
+        "The ledger's database broke off: whether this was done is not known."
+        if unknown
+        else "The ledger's database does not take this now. Nothing was charged; please try again shortly.",
         code="database_unavailable",
+        details={"outcome": "unknown"} if unknown else None,
         retry_after_s=1,
     )
     refusal.__cause__ = error

@@ -54,11 +54,17 @@ class Lease:
         self._now_ms = now_ms
         self._swept = swept
         self._renewed: int | None = None
+        self._since = int(time.monotonic())
         self._steady_since: int | None = None
         self._orphaned: dict[str, int] = {}
         """Charges whose owner we take for dead, and since when we know."""
         self.lost = False
         """Whether another process has taken this node's name: what we held is no longer ours."""
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether the last renewal is so long ago that the others may have given back what we hold."""
+        return time.monotonic() - (self._since if self._renewed is None else self._renewed) > LEASE_S
 
     async def keep(self) -> None:
         """Renew and sweep until cancelled."""

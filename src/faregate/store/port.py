@@ -1,7 +1,8 @@
 """The store as the floors above know it. Every verb is one transaction, answered only after COMMIT.
 
 Times are Unix milliseconds and come in as arguments; amounts are nanodollars. Every verb raises
-`errors.NotReady(code="database_unavailable")` when the database does not take it.
+`errors.NotReady(code="database_unavailable")` when the database does not take it; where that is `unknown`, it may have
+been done all the same.
 """
 
 from typing import Protocol

@@ -10,6 +10,7 @@ harm.
 The last line may be torn by a crash: nobody was told of that one, and it is passed over. Any other damage is refused.
 """
 
+import contextlib
 import os
 import zlib
 from pathlib import Path
@@ -53,21 +54,33 @@ class Spool:
         )
 
     def append(self, command: Settle) -> None:
-        """Keep one more, durably. Raises OSError."""
+        """Keep one more, durably, or leave nothing of it. Raises OSError."""
         text = msgspec.json.encode(command)
         line = b"%0*x %b\n" % (CRC_DIGITS, zlib.crc32(text), text)
         made = not self.path.exists()
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             end = _whole(file)
-            os.ftruncate(file, end)
-            if os.pwrite(file, line, end) != len(line):
-                raise OSError("the disk took a part of the line only")
-            os.fsync(file)
+            try:
+                os.ftruncate(file, end)
+                if os.pwrite(file, line, end) != len(line):
+                    raise OSError("the disk took a part of the line only")
+                os.fsync(file)
+                if made:
+                    _sync_folder(self.path.parent)
+            except OSError:
+                self._take_back(file, end, made=made)
+                raise
         finally:
             os.close(file)
-        if made:
-            _sync_folder(self.path.parent)
+
+    def _take_back(self, file: int, end: int, *, made: bool) -> None:
+        # Whoever is told that it could not be kept is told an error, which must not be billed by the next start.
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, end)
+            if made:
+                self.path.unlink()
+            os.fsync(file)
 
     def clear(self) -> None:
         """All of it was carried out. Raises OSError."""

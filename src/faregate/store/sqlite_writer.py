@@ -99,7 +99,7 @@ class SqliteWriter:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         outcomes = []
-        for apply, command, _, _, _ in batch:
+        for apply, command, *_ in batch:
             changes = connection.total_changes
             if savepoints:
                 connection.execute("SAVEPOINT command")

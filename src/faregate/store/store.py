@@ -24,7 +24,7 @@ from faregate.core.pricing import PriceVersion
 from faregate.store import keys, on_postgres, on_sqlite, prices, sweep
 from faregate.store.charges import Charges, Watch
 from faregate.store.committer import Committer, Hand, Nobody, Observe, Writer
-from faregate.store.database import Readers
+from faregate.store.database import Readers, WalletLocked
 from faregate.store.office import Office
 from faregate.store.opened import Opened
 from faregate.store.records import Records
@@ -74,14 +74,24 @@ class Store:
         """What was found open of processes that died, at the start."""
 
     async def recover(self, writer: Writer, opened: Opened) -> None:
-        """Carry out what an earlier life left in the spool, then give back what it had held. Raises StoreRefused."""
+        """Carry out what an earlier life left in the spool, then give back what it had held. Raises StoreRefused.
+
+        What the database has something against stays held until it is carried out. One locked wallet keeps nobody from
+        starting: what it holds is given back by the lease's sweep.
+        """
         try:
             await self.ledger.recover()
             self.swept = await sweep.at_start(
-                writer, opened.readers, node=opened.node, incarnation=opened.incarnation, at_ms=self.clock()
+                writer,
+                opened.readers,
+                node=opened.node,
+                incarnation=opened.incarnation,
+                at_ms=self.clock(),
+                spared=self.ledger.spooled,
             )
         except NotReady as error:
-            raise opened.refused(error.__cause__ or error) from error
+            if not isinstance(error.__cause__, WalletLocked):
+                raise opened.refused(error.__cause__ or error) from error
 
     @staticmethod
     @asynccontextmanager

@@ -5,7 +5,7 @@ by the lease   the charges of other nodes, orphaned first, so that a late owner 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -44,10 +44,19 @@ class Swept(msgspec.Struct, frozen=True):
     """Booked as crash_loss: the best guess of what they had cost."""
 
 
-async def at_start(writer: Writer, readers: Readers, *, node: str, incarnation: int, at_ms: int) -> Swept:
-    """Release every open charge of this node's older incarnations. Runs before commands are taken."""
-    charges, lost = 0, 0
-    while found := await readers.scan(lambda connection: _open(connection, node, incarnation)):
+async def at_start(
+    writer: Writer, readers: Readers, *, node: str, incarnation: int, at_ms: int, spared: Collection[str] = ()
+) -> Swept:
+    """Release every open charge of this node's older incarnations, but for those `spared`: their settle is known.
+
+    Runs before commands are taken.
+    """
+    charges, lost, limit = 0, 0, SWEEP_MAX + len(spared)
+    while found := [
+        charge
+        for charge in await readers.scan(lambda connection: _open(connection, node, incarnation, limit))
+        if charge.id not in spared
+    ]:
         swept = await release(writer, found, at_ms=at_ms)
         charges, lost = charges + swept.charges, lost + swept.lost
     return Swept(charges, Nanos(lost))
@@ -79,8 +88,8 @@ async def release(writer: Writer, found: Sequence[Open], *, at_ms: int) -> Swept
     return Swept(len(released), Nanos(sum(end.loss_amount for end in released)))
 
 
-def _open(connection: Connection, node: str, incarnation: int) -> list[Open]:
-    return [Open.of(row) for row in connection.execute(READ_OPEN, (node, incarnation, SWEEP_MAX))]
+def _open(connection: Connection, node: str, incarnation: int, limit: int) -> list[Open]:
+    return [Open.of(row) for row in connection.execute(READ_OPEN, (node, incarnation, limit))]
 
 
 def _orphan(connection: Connection, charge: Open) -> None:
