@@ -228,6 +228,16 @@ def test_a_delta_that_says_something_else_behind_its_text_does_not_pass(more: by
     assert stream.progress is Progress.FAILED
 
 
+def test_an_end_behind_lines_that_end_otherwise_waits_too() -> None:
+    stream = new_stream()
+    stream.feed(b"".join(map(frame, (message_start(input_tokens=1), BLOCK_START, delta("one"), delta("two")))))
+    hidden = frame(delta("three")).replace(b"\n\n", b"\r\r") + frame(STOP, "\r").removesuffix(b"\r\r") + b"\n\n"
+    passed = stream.feed(hidden)
+
+    assert b"three" in passed and b"message_stop" not in passed
+    assert stream.progress is Progress.COMPLETE
+
+
 @given(st.lists(st.text(max_size=12), min_size=2, max_size=12), st.booleans(), st.booleans(), st.integers(1, 90))
 def test_what_was_generated_is_counted_as_it_is_written_whatever_it_says(
     texts: list[str],

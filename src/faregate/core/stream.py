@@ -48,7 +48,7 @@ class Stream:
         self._message_id = message_id
         self._model = model
         self._head = b""
-        """What every delta of the block begins with; empty until one has been read."""
+        """What the last delta that was read begins with; a block of its own has another index in it."""
         self._framing = 0
         """What of such a frame was not generated, in bytes."""
 
@@ -139,8 +139,6 @@ class Stream:
                 self.meter.stop()
                 self.tail = frame.raw
                 return b""
-            case "content_block_start":
-                self._head = b""
             case "content_block_delta":
                 self._delta(frame, event)
             case _:
