@@ -52,7 +52,11 @@ class Replay:
         self._doors = {model.id: tokenizer for model, tokenizer in zip(
             self._catalog.models(), tokenizers, strict=False
         )}  # fmt: skip
-        self._truths = {model: Truth(tokenizer) for model, tokenizer in self._doors.items()}
+        self._truths = {
+            model.id: Truth(self._doors[model.id], model.image_tokens_max)
+            for model in self._catalog.models()
+            if model.id in self._doors
+        }
         self._gate = cast(Gateway, _Gate(self._catalog, lambda: self._now_ms))
 
     def run(self, progress: Callable[[int], None]) -> Iterator[Sample]:

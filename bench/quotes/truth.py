@@ -17,8 +17,8 @@ from bench.quotes.tokenizers import Tokenizer
 
 BASE, MESSAGE, TOOLSET, TOOL, CALL = 7, 4, 330, 9, 12
 PIXELS_PER_TOKEN: Final = 750
-PICTURE_TOKENS_MAX: Final = 1_600
-EDGE_MAX: Final = 1_568
+EDGES_MAX: Final = {1_600: 1_568, 4_784: 2_576}
+"""A longer side is scaled down to this first, by the model's most tokens of a picture."""
 PAGE_BYTES: Final = 3_000
 PAGE_TOKENS: Final = 2_600
 CACHED_MIN: Final = 1_024
@@ -30,7 +30,8 @@ Block = tuple[int, int, str | None]
 
 
 class Truth:
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, picture_tokens_max: int = 1_600) -> None:
+        self._picture_tokens_max = picture_tokens_max
         self._count = tokenizer.count
         self._json = lru_cache(20_000)(tokenizer.count)
         self._warm: dict[int, tuple[int, str]] = {}
@@ -107,7 +108,7 @@ class Truth:
                 return hash(tuple(name for name, _ in told)), sum(tokens for _, tokens in told) + CALL
             case "image":
                 data = block["source"]["data"]
-                return hash(data), picture_tokens(data)
+                return hash(data), picture_tokens(data, self._picture_tokens_max)
             case _:
                 source = block["source"]
                 if source["type"] == "text":
@@ -116,12 +117,12 @@ class Truth:
                 return hash(source["data"]), pages * PAGE_TOKENS
 
 
-def picture_tokens(data: str) -> int:
-    """A PNG by its size."""
-    width, height = (float(side) for side in struct.unpack(">II", base64.b64decode(data[:32])[16:24]))
-    if max(width, height) > EDGE_MAX:
-        width, height = (side * EDGE_MAX / max(width, height) for side in (width, height))
-    return min(PICTURE_TOKENS_MAX, round(width * height / PIXELS_PER_TOKEN))
+def picture_tokens(data: str, tokens_max: int) -> int:
+    """A PNG by its size, up to the model's published maximum."""
+    width, height = (int(side) for side in struct.unpack(">II", base64.b64decode(data[:32])[16:24]))
+    longest, most = max(width, height), EDGES_MAX.get(tokens_max, max(width, height))
+    scale = min(1.0, most / longest)
+    return min(tokens_max, round(width * scale * height * scale / PIXELS_PER_TOKEN))
 
 
 def _ttl(block: dict[str, Any]) -> str | None:

@@ -1,7 +1,7 @@
 """The replay of `make bench-quote`, short: its bars hold here too, and it tells when one does not.
 
-Method: a thousand calls from a seed through the road without sockets, counted by the made-up tokenizer; figures written
-by hand for the verdict.
+Method: two thousand calls from a seed through the road without sockets, counted by the made-up tokenizer; figures
+written by hand for the verdict.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ PERFECT = Sample(
 
 def test_a_short_replay_holds_every_bar() -> None:
     figures, telemetry = Figures(), Telemetry()
-    figures.samples += Replay([Dense()], seed=7, requests=1_000, telemetry=telemetry).run(lambda done: None)
+    figures.samples += Replay([Dense()], seed=7, requests=2_000, telemetry=telemetry).run(lambda done: None)
     bars = [*figures.bars(), *metric_bars("replay", telemetry.render().decode())]
 
     assert len(bars) == 5

@@ -6,13 +6,12 @@ The rule: it never raises and never decodes a picture. What is not understood is
 """
 
 import binascii
+import math
 from typing import Final, Self
 
 import msgspec
 
 PIXELS_PER_TOKEN: Final = 750
-EDGE_PIXELS_MAX: Final = 1_568
-"""The provider scales what is longer down to this."""
 HEADER_CHARS: Final = 64
 SEGMENTS_CHARS: Final = 131_072
 """A JPEG's size stands behind its metadata, which may bring a thumbnail."""
@@ -42,15 +41,20 @@ class Picture(msgspec.Struct, frozen=True):
         return cls(*found) if found[0] and found[1] else None
 
 
-def picture_tokens(picture: Picture | None, tokens_max: int) -> int:
-    """About what a picture comes to."""
+def picture_tokens(picture: Picture | None, tokens_max: int) -> tuple[int, int]:
+    """About what a picture comes to as it is, and where long ones are scaled down first: providers do either.
+
+    A side is allowed about √2 times that of the largest square.
+    """
     if picture is None:
-        return tokens_max
+        return tokens_max, tokens_max
     width, height = picture.width, picture.height
-    longest = max(width, height)
-    if longest > EDGE_PIXELS_MAX:
-        width, height = (max(1, side * EDGE_PIXELS_MAX // longest) for side in (width, height))
-    return min(tokens_max, -(-width * height // PIXELS_PER_TOKEN))
+    whole = min(tokens_max, -(-width * height // PIXELS_PER_TOKEN))
+    longest, most = max(width, height), math.isqrt(2 * PIXELS_PER_TOKEN * tokens_max)
+    if longest <= most:
+        return whole, whole
+    width, height = (max(1, side * most // longest) for side in (width, height))
+    return whole, min(tokens_max, -(-width * height // PIXELS_PER_TOKEN))
 
 
 def _decode(text: str) -> bytes:

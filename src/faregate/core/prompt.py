@@ -27,7 +27,7 @@ BILLING_HEADER: Final = "x-anthropic-billing-header"
 
 KINDS: Final = (
     "lower", "upper", "digits", "spaces", "indents", "marks", "wide", "narrow",
-    "messages", "blocks", "toolset", "pixels", "images", "documents", "document_kb",
+    "messages", "blocks", "toolset", "pixels", "scaled", "images", "documents", "document_kb",
 )  # fmt: skip
 """What is counted. `wide` characters have three UTF-8 bytes or more (Chinese), `narrow` ones two (Cyrillic)."""
 TEXT_KINDS: Final = 8
@@ -47,8 +47,8 @@ class Part(msgspec.Struct):
     ttl: str | None
     """"5m" or "1h" where a cache mark stands there."""
     text: bytes
-    counts: tuple[int, int, int, int, int, int, int]
-    """messages, blocks, toolset, pixels (as tokens), images, documents, their kilobytes"""
+    counts: tuple[int, int, int, int, int, int, int, int]
+    """messages, blocks, toolset, pixels (as tokens) as they are and scaled, images, documents, their kilobytes"""
 
 
 class Prompt(msgspec.Struct):
@@ -91,7 +91,7 @@ def measure(parts: Sequence[Part]) -> list[float]:
     if len(parts) == 1:
         found.extend(parts[0].counts)
     else:
-        found.extend(map(sum, zip(*[part.counts for part in parts], strict=True)) if parts else [0] * 7)
+        found.extend(map(sum, zip(*[part.counts for part in parts], strict=True)) if parts else [0] * 8)
     return found
 
 
@@ -104,7 +104,7 @@ class _Walk:
         self._hashed: list[bytes] = []
         self._texts: list[bytes] = []
         self.messages = self.blocks = self.toolset = 0
-        self._pixels = self._images = self._documents = self._kilobytes = 0
+        self._pixels = self._scaled = self._images = self._documents = self._kilobytes = 0
 
     def add(self, text: bytes) -> None:
         """Its length keeps two prompts apart that are the same when they are joined."""
@@ -117,12 +117,13 @@ class _Walk:
             return
         self._hash.update(b"".join(self._hashed))
         counts = (
-            self.messages, self.blocks, self.toolset, self._pixels, self._images, self._documents, self._kilobytes,
+            self.messages, self.blocks, self.toolset, self._pixels, self._scaled, self._images,
+            self._documents, self._kilobytes,
         )  # fmt: skip
         self.parts.append(Part(self._hash.digest(), ttl, b"".join(self._texts), counts))
         self._hashed, self._texts = [], []
         self.messages = self.blocks = self.toolset = 0
-        self._pixels = self._images = self._documents = self._kilobytes = 0
+        self._pixels = self._scaled = self._images = self._documents = self._kilobytes = 0
 
     def content(self, content: Any, *, is_system: bool = False) -> None:
         if isinstance(content, str):
@@ -174,7 +175,9 @@ class _Walk:
             self._hashed += (len(data).to_bytes(5), data.encode(errors="replace"))
         if is_image:
             self._images += 1
-            self._pixels += picture_tokens(Picture.of(data) if data else None, self._image_tokens_max)
+            whole, scaled = picture_tokens(Picture.of(data) if data else None, self._image_tokens_max)
+            self._pixels += whole
+            self._scaled += scaled
         else:
             self._documents += 1
             self._kilobytes += len(data or "") // 1_000

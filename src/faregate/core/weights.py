@@ -12,12 +12,12 @@ from typing import Final
 
 PRIOR: Final = (
     0.3, 0.4, 0.5, 0.06, -0.02, 0.6, 1.0, 0.7,
-    4.0, 8.0, 300.0, 1.0, 0.0, 18_400.0, 0.0,
+    4.0, 8.0, 300.0, 0.3, 0.7, 0.0, 18_400.0, 0.0,
 )  # fmt: skip
 """Tokens for one of each of `prompt.KINDS`. A document has some four pages of 3,000 tokens and a page image each."""
 DOUBT: Final = (
     0.08, 0.2, 0.3, 0.1, 0.2, 0.3, 0.5, 0.4,
-    4.0, 15.0, 300.0, 0.7, 700.0, 12_000.0, 80.0,
+    4.0, 15.0, 300.0, 0.6, 0.6, 700.0, 12_000.0, 80.0,
 )  # fmt: skip
 """How far from it they may well be."""
 SCALE_DOUBT: Final = 0.3
