@@ -33,10 +33,14 @@ KINDS: Final = (
 TEXT_KINDS: Final = 8
 """So many of them are kinds of text."""
 
+MEDIA_NAME: Final = 24
+"""Media stand in a prompt's text by so many digits of their digest."""
+_END = b"\xff"
+"""After each text: no byte of UTF-8, so two prompts are never alike where they are joined."""
 _LOWER, _UPPER, _DIGITS = bytes(range(97, 123)), bytes(range(65, 91)), b"0123456789"
 _SPACES = b" \n\t\r"
-_CONTINUED, _NARROW = bytes(range(0x80, 0xC0)), bytes(range(0xC0, 0xE0))
-_WIDE = bytes(range(0xE0, 0x100))
+_CONTINUED, _NARROW = bytes(range(0x80, 0xC0)) + _END, bytes(range(0xC0, 0xE0))
+_WIDE = bytes(range(0xE0, 0xF8))
 
 
 class Part(msgspec.Struct):
@@ -101,27 +105,25 @@ class _Walk:
         self._image_tokens_max = image_tokens_max
         self.parts: list[Part] = []
         # Since the last boundary:
-        self._hashed: list[bytes] = []
         self._texts: list[bytes] = []
+        self.add = self._texts.append
         self.messages = self.blocks = self.toolset = 0
         self._pixels = self._scaled = self._images = self._documents = self._kilobytes = 0
 
-    def add(self, text: bytes) -> None:
-        """Its length keeps two prompts apart that are the same when they are joined."""
-        self._hashed += (len(text).to_bytes(5), text)
-        self._texts.append(text)
-
     def boundary(self, ttl: str | None) -> None:
-        if not self._hashed and self.parts:
+        texts = self._texts
+        if not texts and self.parts:
             self.parts[-1].ttl = self.parts[-1].ttl or ttl
             return
-        self._hash.update(b"".join(self._hashed))
+        texts.append(b"")
+        text = _END.join(texts)
+        texts.clear()
+        self._hash.update(text)
         counts = (
             self.messages, self.blocks, self.toolset, self._pixels, self._scaled, self._images,
             self._documents, self._kilobytes,
         )  # fmt: skip
-        self.parts.append(Part(self._hash.digest(), ttl, b"".join(self._texts), counts))
-        self._hashed, self._texts = [], []
+        self.parts.append(Part(self._hash.digest(), ttl, text, counts))
         self.messages = self.blocks = self.toolset = 0
         self._pixels = self._scaled = self._images = self._documents = self._kilobytes = 0
 
@@ -172,7 +174,7 @@ class _Walk:
             if source.get("type") not in ("url", "file"):
                 return  # A document of text: its words were counted just now.
         else:
-            self._hashed += (len(data).to_bytes(5), data.encode(errors="replace"))
+            self.add(hashlib.sha256(data.encode(errors="replace")).hexdigest()[:MEDIA_NAME].encode())
         if is_image:
             self._images += 1
             whole, scaled = picture_tokens(Picture.of(data) if data else None, self._image_tokens_max)
