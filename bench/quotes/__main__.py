@@ -107,7 +107,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--http", type=int, default=2_000, help="calls over HTTP to a scripted upstream; 0 for none")
-    parser.add_argument("--local", type=int, default=120, help="calls over HTTP to the embedded model; 0 for none")
+    parser.add_argument("--local", type=int, default=60, help="calls over HTTP to the embedded model; 0 for none")
     options = parser.parse_args(arguments)
     if not 1 <= options.requests <= REQUESTS_MAX:
         parser.error(f"REQUESTS is {options.requests}, and should be from 1 to {REQUESTS_MAX:,}")

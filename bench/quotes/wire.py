@@ -25,9 +25,10 @@ CALLS_OF_A_KEY: Final = 40
 LOCAL_CALLS_OF_A_KEY: Final = 30
 LOCAL_CAP: Final = 16
 LOCAL_TIMEOUT_S: Final = 600
-LOCAL_CHARS: Final = 600
+LOCAL_CHARS: Final = 240
 MODEL: Final = "claude-sonnet-4-6"
 PROGRESS_EVERY: Final = 500
+LOCAL_PROGRESS_EVERY: Final = 20
 Asked = tuple[list[Sample], str]
 """What was seen, and what /metrics said in the end."""
 TEXT_HABITS: Final = ("short", "loop_5m", "code", "loop_bare", "chinese", "json")
@@ -86,7 +87,7 @@ async def _ask_all(
         key = await gate.key(caller.name, credits="1000000000000")
         for turn, _ in enumerate(left, start=1):
             samples.append(await _ask(gate, key, caller, turn, door=door, tell=tell))
-            if len(samples) % PROGRESS_EVERY == 0:
+            if len(samples) % (PROGRESS_EVERY if tell else LOCAL_PROGRESS_EVERY) == 0:
                 progress(len(samples))
 
     riders: list[Awaitable[None]] = [ride(caller) for caller in callers]

@@ -152,12 +152,24 @@ def test_marks_that_upstream_does_not_cache_are_not_expected_to_be_written() -> 
 def test_an_upstream_that_caches_unasked_is_expected_to() -> None:
     estimator, messages = Estimator(), [user("a" * 4_000)]
     settle(estimator, asked(*messages), Usage(input=1_000))
-    for at in range(12):
+    for at in range(2):
         messages = [*messages, user("b " * 50 + str(at))]
         settle(estimator, asked(*messages), Usage(input=50, cache_read=950 + 50 * at))
     found = guess(estimator, asked(*messages, user("c " * 50))).usage
 
-    assert found.cache_read / found.input_total > 0.85
+    assert found.cache_read == 1_050
+    assert found.cache_write_5m == 0
+
+
+def test_marks_change_nothing_where_upstream_caches_unasked() -> None:
+    estimator, messages = Estimator(), [user("a" * 4_000)]
+    for at, usage in enumerate([Usage(input=1_000), *[Usage(input=60, cache_read=990 + 50 * at) for at in range(2)]]):
+        messages = [*messages, user("b " * 50 + str(at))]
+        marked = [*messages[:-1], user("b " * 50 + str(at), cache_control=MARK)]
+        settle(estimator, asked(*marked), usage)
+    found = guess(estimator, asked(*messages, user("c " * 50, cache_control=MARK))).usage
+
+    assert (found.cache_read, found.cache_write_5m) == (1_090, 0)
 
 
 def test_a_cut_answer_teaches_nothing_of_typical_output() -> None:

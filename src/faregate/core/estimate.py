@@ -14,6 +14,7 @@ with a variance, and each surprise is divided between it and the weights by how 
 An estimate is never a price and never a bound: the ceiling of `quote` is both. Floats are at home here.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final
@@ -43,8 +44,6 @@ MARK_DOUBT: Final = 9.0
 """The variance of tokens at a mark: what upstream cached up to it, which may be a few of the template off."""
 ALIKE: Final = 0.1
 """What upstream read is of the boundary that we thought of when it is not further off than this."""
-AUTOMATIC: Final = 0.3
-"""The weight of the newest call in what an upstream reads from its cache unasked."""
 
 
 class Guess(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +60,7 @@ class Guess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Memo(msgspec.Struct, frozen=True, kw_only=True):
+    known: bool
     base: bytes
     """The digest of the boundary from which was counted on."""
     base_tokens: float
@@ -98,8 +98,9 @@ class _Key:
         self.tasks: OrderedDict[tuple[int, bytes], Typical] = OrderedDict()
         self.uncached = 0.0
         """Up to so many tokens upstream has not cached at a mark: each model has a least."""
-        self.automatic = 0.0
-        """What part of a known prefix upstream reads from its cache where no mark asks for it."""
+        self.automatic: dict[bool, float] = {}
+        """By whether a prefix was known: how many of its tokens upstream last did not read from a cache that it keeps
+        unasked; nothing where it read less than half of them."""
 
 
 _NEW: Final = _Key()
@@ -145,9 +146,10 @@ class Estimator:
         whole = round(total) if tokens_max is None else min(round(total), tokens_max)
         read_at, read = self._read(parts, marks, at, now_ms)
         ends = [(parts[index].ttl or "5m", at[index]) for index in marks]
-        usage = _divide(key, whole, ends, read=read, base=tokens, output=output)
+        usage = _divide(key, whole, ends, read=read, base=tokens, known=start > head, output=output)
         memo = _Memo(
-            base=parts[start].digest, base_tokens=tokens, base_doubt=base.doubt, fresh=fresh, task=task,
+            known=start > head, base=parts[start].digest, base_tokens=tokens, base_doubt=base.doubt, fresh=fresh,
+            task=task,
             counts=counts[0] if len(counts) == 1 else [sum(each) for each in zip(*counts, strict=True)],
             end=parts[-1].digest, marks=[(parts[index].digest, parts[index].ttl or "5m") for index in marks],
             read_at=read_at, read=read, covered=at[marks[-1]] if marks else 0.0, tokens_max=tokens_max,
@@ -216,11 +218,13 @@ class Estimator:
         cached = usage.cache_read + written
         if written:
             key.uncached = min(key.uncached, cached - 1.0)
-        elif memo.marks and not memo.read and memo.covered > key.uncached:
-            key.uncached = memo.covered
-        if (not memo.marks or not (written or memo.read)) and memo.base_tokens and memo.covered <= key.uncached:
-            share = min(1.0, usage.cache_read / memo.base_tokens)
-            key.automatic += AUTOMATIC * (share - key.automatic)
+        elif memo.marks and not memo.read:
+            # What is read and was never written is cached unasked, whatever is marked.
+            key.uncached = math.inf if cached else max(key.uncached, memo.covered)
+        if memo.covered <= key.uncached:
+            key.automatic.pop(memo.known, None)
+            if cached * 2 > memo.base_tokens:
+                key.automatic[memo.known] = max(0.0, memo.base_tokens - cached)
         if memo.read_at is not None:
             read = self._boundary(memo.read_at)
             if abs(usage.cache_read - memo.read) <= ALIKE * memo.read:
@@ -252,11 +256,11 @@ class Estimator:
 
 
 def _divide(
-    key: _Key, total: int, marks: Sequence[tuple[str, float]], *, read: float, base: float, output: int
+    key: _Key, total: int, marks: Sequence[tuple[str, float]], *, read: float, base: float, known: bool, output: int
 ) -> Usage:
     """Divide the input into what is read from the cache, written to it at each mark, and neither."""
     if not marks or (marks[-1][1] <= key.uncached and not read):
-        automatic = min(total, round(key.automatic * base))
+        automatic = min(total, round(max(0.0, base - key.automatic.get(known, base))))
         return Usage(input=total - automatic, cache_read=automatic, output=output)
     read_tokens = done = min(total, round(read))
     written = {"5m": 0, "1h": 0}
