@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.quotes import wire
-from bench.quotes.figures import CHARGE_BAR, PREFIX_BAR, Bar, Figures
+from bench.quotes.figures import CHARGE_BAR, PREFIX_BAR, TOKENS_ONLY, Bar, Figures
 from bench.quotes.replay import Replay
 from bench.quotes.tokenizers import Dense, Tokenizer, Vocabulary
 from faregate.telemetry import Telemetry
@@ -76,7 +76,7 @@ def metric_bars(door: str, exposition: str) -> list[Bar]:
                 bound = float(told["le"])
                 buckets[bound] = buckets.get(bound, 0) + float(value)
         calls = buckets.get(float("inf"), 0)
-        if calls:
+        if calls and not (labels["of"] == "input" and door in TOKENS_ONLY):
             median = min(bound for bound, below in buckets.items() if below >= calls / 2)
             found.append(Bar(f"/metrics of {door}: median error of {name}", median, limit))
     return found

@@ -104,6 +104,7 @@ class Replay:
             door=f"replay {self._doors[model.id].name}", habit=call.habit, turn=turn, seen=call.seen,
             ceiling=fare.quote.ceiling, cost=cost, estimated=fare.quote.estimated,
             input_cost=cost - output, input_estimated=fare.quote.input_estimated,
+            tokens=reading.usage.input_total, tokens_estimated=fare.quote.guess.input_tokens,
         )  # fmt: skip
 
     def _told(self, fare: Fare, cost: Nanos, usage: Any) -> None:

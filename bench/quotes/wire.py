@@ -105,6 +105,7 @@ async def _ask(gate: Gate, key: str, caller: Caller, turn: int, *, door: str, te
         document["messages"] = [_shortened(message) for message in document["messages"]]
         document.pop("tools", None)
         document.pop("system", None)
+    quoted = (await gate.post("/v1/messages/quote", key, document)).json()
     if document["stream"]:
         streamed = await gate.stream(key, document)
         status, headers, said, number = streamed.status_code, streamed.headers, streamed.body, ""
@@ -123,7 +124,8 @@ async def _ask(gate: Gate, key: str, caller: Caller, turn: int, *, door: str, te
     return Sample(
         door=door, habit=call.habit, turn=turn, seen=call.seen, ceiling=parse_credits(headers["x-credits-max"]),
         cost=cost, estimated=parse_credits(headers["x-credits-estimated"]), input_cost=cost - output,
-        input_estimated=parse_credits(headers["x-credits-input"]),
+        input_estimated=parse_credits(headers["x-credits-input"]), tokens=usage.input_total,
+        tokens_estimated=quoted["input_tokens_estimated"],
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from faregate.upstreams.local_weights import ModelFailure, find_model
 
 PERFECT = Sample(
     door="by hand", habit="short", turn=21, seen=True, ceiling=100, cost=100, estimated=100, input_cost=50,
-    input_estimated=50,
+    input_estimated=50, tokens=200, tokens_estimated=200,
 )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def test_a_short_replay_holds_every_bar() -> None:
     figures.samples += Replay([Dense()], seed=7, requests=2_000, telemetry=telemetry).run(lambda done: None)
     bars = [*figures.bars(), *metric_bars("replay", telemetry.render().decode())]
 
-    assert len(bars) == 5
+    assert len(bars) == 6
     assert [bar for bar in bars if not bar.good] == []
 
 
@@ -44,7 +44,8 @@ def test_the_same_seed_replays_the_same_traffic() -> None:
     [
         ({"ceiling": 99}, "charges above the ceiling"),
         ({"estimated": 94}, "by hand: median error of the charge"),
-        ({"input_estimated": 51}, "by hand: of the input, prefix seen before"),
+        ({"input_estimated": 51}, "by hand: of the input's cost, prefix seen before"),
+        ({"tokens_estimated": 203}, "by hand: of the input tokens, prefix seen before"),
     ],
 )
 def test_a_bar_that_is_broken_is_told_by_its_name(change: dict[str, Any], name: str) -> None:
