@@ -8,6 +8,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from faregate.core.ledger import Outcome
@@ -39,6 +40,8 @@ def good(charged: int = 46_000, held: int = 100_000) -> CallRecord:
         charged=Nanos(charged),
         held=Nanos(held),
         estimated=Nanos(charged),
+        input_charged=Nanos(charged // 2),
+        input_estimated=Nanos(charged // 2),
         upstream="main",
         attempts=(Attempt("spare", error="connect"), Attempt("main", status=200)),
         first_event_ms=12.0,
@@ -70,6 +73,25 @@ def test_tokens_are_counted_in_their_own_class(kind: str, tokens: int) -> None:
     telemetry.finished(good())
 
     assert value(telemetry, "faregate_tokens_total", **{"model": "claude-x", "class": kind}) == tokens
+
+
+@pytest.mark.parametrize(("known", "prefix"), [(True, "known"), (False, "new")])
+def test_how_far_the_estimate_was_off_is_told_apart_by_whether_the_prefix_was_known(
+    known: bool,  # noqa: FBT001
+    prefix: str,
+) -> None:
+    telemetry = Telemetry()
+    record = replace(good(), estimated=Nanos(43_700), input_estimated=Nanos(23_460), known_prefix=known)
+    telemetry.finished(record)
+    telemetry.finished(replace(record, outcome=Outcome.CLIENT_GONE))
+
+    whole = {"model": "claude-x", "of": "charge", "prefix": prefix}
+    its_input = {"model": "claude-x", "of": "input", "prefix": prefix}
+    assert value(telemetry, "faregate_estimate_error_sum", **whole) == pytest.approx(0.05)
+    assert value(telemetry, "faregate_estimate_error_count", **whole) == 1, "a cut call has another charge"
+    assert value(telemetry, "faregate_estimate_error_sum", **its_input) == pytest.approx(0.04)
+    other = {"model": "claude-x", "of": "charge", "prefix": "new" if known else "known"}
+    assert value(telemetry, "faregate_estimate_error_count", **other) == 0
 
 
 def test_a_refused_call_counts_as_refused_and_charges_nothing() -> None:

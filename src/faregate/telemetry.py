@@ -8,6 +8,7 @@ share figures.
     requests    by model, status, outcome      first event, total, added by us: seconds
     tokens      by model, class                estimate over charge: 1 is exact
     credits     charged, held                  committer: batch size and wait
+    error       |estimate - charge| / charge, of the call and of its input, by whether the prompt's prefix was known
     holds       open now                       upstream attempts by upstream, result
 """
 
@@ -36,9 +37,11 @@ scrape would still stay small, and the rest would be counted under `other`."""
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 ADDED_SECONDS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
 RATIOS: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 1.5, 2, 4, 10)
+ERRORS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 10)
 BATCHES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 _OTHER: Final = "other"
+_KNOWN: Final = {False: "new", True: "known"}
 _CLASSES: Final = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 
 
@@ -125,6 +128,13 @@ class Telemetry(Collector):
             for name, figures in models:
                 getattr(figures, spread).add_to(family, [name])
             yield family
+        error = HistogramMetricFamily(
+            "faregate_estimate_error", "|estimated - charged| / charged.", labels=["model", "of", "prefix"]
+        )
+        for name, figures in models:
+            for (of, known), spread_of in figures.errors.items():
+                spread_of.add_to(error, [name, of, _KNOWN[known]])
+        yield error
         for metric, help_, one in (
             ("faregate_added_seconds", "What of a request was ours.", self._added),
             ("faregate_commit_commands", "Commands in a commit.", self._batch),
@@ -164,6 +174,7 @@ class _ModelFigures:
         self.first_event = _Spread(SECONDS)
         self.total = _Spread(SECONDS)
         self.estimate = _Spread(RATIOS)
+        self.errors = {(of, known): _Spread(ERRORS) for of in ("charge", "input") for known in (False, True)}
 
     def finished(self, record: CallRecord) -> None:
         end = (record.status, record.outcome or ("replayed" if record.replayed else "refused"))
@@ -176,6 +187,13 @@ class _ModelFigures:
             self.nanos_charged += record.charged
             if record.estimated:
                 self.estimate.observe(record.estimated / record.charged)
+                if record.outcome is Outcome.OK:  # Of a cut call the estimate is of more than there is.
+                    self._err("charge", record, record.estimated, record.charged)
+                if record.input_charged:
+                    self._err("input", record, record.input_estimated, record.input_charged)
+
+    def _err(self, of: str, record: CallRecord, estimated: int, charged: int) -> None:
+        self.errors[of, record.known_prefix].observe(abs(estimated - charged) / charged)
 
     def _count(self, usage: Usage) -> None:
         tokens = self.tokens

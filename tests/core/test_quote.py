@@ -18,11 +18,9 @@ from faregate.core.errors import InvalidRequest
 from faregate.core.estimate import Guess
 from faregate.core.money import Nanos
 from faregate.core.quote import (
-    DOCUMENT_TOKENS_LIKELY,
     Quote,
     above_limit,
     input_tokens_max,
-    media_tokens_likely,
     quote,
 )
 from faregate.wire.usage import Usage
@@ -130,11 +128,10 @@ def test_a_ceiling_above_the_callers_own_limit_is_refused_with_what_would_fit() 
     {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK"},
     {"type": "url", "url": "https://example.com/a.pdf"},
 ])  # fmt: skip
-def test_a_document_is_not_taken_for_the_longest_there_is(source: dict[str, str]) -> None:
+def test_a_document_is_bounded_by_the_window_and_refused_by_upstream_alone(source: dict[str, str]) -> None:
     content = [{"type": "document", "source": source}, {"type": "text", "text": "What does it say?"}]
     document = {"model": MODEL.id, "max_tokens": 1, "messages": [{"role": "user", "content": content}]}
     admitted = admit(document, MODEL, VERSION)
-    assert media_tokens_likely(admitted) == DOCUMENT_TOKENS_LIKELY < MODEL.context_window
     assert input_tokens_max(admitted, msgspec.json.encode(document)) == MODEL.context_window
     # Twelve of them may be twelve pages: only upstream can tell.
     assert quoted(document, Usage(input=MODEL.context_window + 1, output=1)).ceiling > 0

@@ -8,8 +8,6 @@ What is in no byte of the body (a URL, a file, a container) is bounded by the co
     ceiling = input_tokens_max × dearest input rate + max_tokens × output rate        exact, in nanodollars
 """
 
-from typing import Final
-
 import msgspec
 
 from faregate.core.admission import Admitted
@@ -17,9 +15,6 @@ from faregate.core.errors import InvalidRequest, PaymentRequired
 from faregate.core.estimate import Guess
 from faregate.core.money import Nanos, show_credits
 from faregate.core.pricing import PriceVersion
-
-DOCUMENT_TOKENS_LIKELY: Final = 18_400
-"""Four pages, each with 3,000 tokens of text and a page image."""
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,13 +47,6 @@ def media_tokens_max(admitted: Admitted) -> int:
     """The most tokens that the images and documents of the body may come to."""
     model = admitted.model
     return admitted.images * model.image_tokens_max + admitted.documents * model.document_tokens_max
-
-
-def media_tokens_likely(admitted: Admitted) -> int:
-    """What they will probably come to. A document's maximum says nothing of it: few have hundreds of pages."""
-    model = admitted.model
-    document = min(model.document_tokens_max, DOCUMENT_TOKENS_LIKELY)
-    return admitted.images * model.image_tokens_max + admitted.documents * document
 
 
 def input_bound(admitted: Admitted, body: bytes) -> int:

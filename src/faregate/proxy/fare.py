@@ -13,19 +13,11 @@ from faregate.core.access import Key
 from faregate.core.admission import Admitted, admit
 from faregate.core.catalog import Model
 from faregate.core.errors import InvalidRequest, NotFound
-from faregate.core.estimate import PREFIX_BYTES_MIN, Prefix, prefixes
 from faregate.core.ledger import Basis, Reserve
 from faregate.core.meter import Meter, Reading
 from faregate.core.money import Nanos, parse_credits, show_credits
-from faregate.core.quote import (
-    Quote,
-    above_limit,
-    input_bound,
-    media_tokens_likely,
-    media_tokens_max,
-    quote,
-    text_bytes,
-)
+from faregate.core.prompt import survey
+from faregate.core.quote import Quote, above_limit, input_bound, quote
 from faregate.proxy.hold import Hold
 from faregate.proxy.port import Asker, Gateway, Headers
 from faregate.upstreams.port import Ask, Upstream
@@ -48,9 +40,6 @@ class Fare(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     """Our own serialisation of what was judged: upstream reads no other `max_tokens` than we hold for."""
     quote: Quote
-    prefixes: list[Prefix]
-    text_bytes: int
-    media_tokens: int
 
     def reservation(self, gate: Gateway, caller: Asker) -> Reserve:
         """The hold to take. Raises InvalidRequest for a header that makes no sense."""
@@ -122,8 +111,8 @@ class Fare(msgspec.Struct, frozen=True, kw_only=True):
         """Let the estimator have what upstream said; what we only counted teaches nothing."""
         if reading.basis is Basis.UPSTREAM:
             gate.estimator.learn(
-                self.key.id, self.admitted.model.id, text_bytes=self.text_bytes, media_tokens=self.media_tokens,
-                prefixes=self.prefixes, usage=reading.usage, finished=finished, now_ms=gate.now_ms(),
+                self.key.id, self.admitted.model.id, self.quote.guess,
+                usage=reading.usage, finished=finished, now_ms=gate.now_ms(),
             )  # fmt: skip
 
 
@@ -136,12 +125,10 @@ def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, ca
     version, beta = dialect(caller)
     admitted = admit({**document, "model": model.id}, model, version, beta=beta is not None)
     body = msgspec.json.encode(admitted.document)
-    known = prefixes(admitted.document, namespace=f"{key.wallet_id}/{model.id}") if len(body) > PREFIX_BYTES_MIN else []
-    size, media = text_bytes(admitted, body), media_tokens_max(admitted)
+    prompt = survey(admitted.document, namespace=f"{key.wallet_id}/{model.id}", image_tokens_max=model.image_tokens_max)
     guess = gate.estimator.guess(
-        key.id, model.id, text_bytes=size, media_tokens=media_tokens_likely(admitted), max_tokens=admitted.max_tokens,
-        prefixes=known, now_ms=now_ms, tokens_max=input_bound(admitted, body),
-    )  # fmt: skip
+        key.id, model.id, prompt, max_tokens=admitted.max_tokens, now_ms=now_ms, tokens_max=input_bound(admitted, body)
+    )
     return Fare(
         key=key,
         admitted=admitted,
@@ -150,9 +137,6 @@ def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, ca
         beta=beta,
         body=body,
         quote=quote(admitted, body, price, guess),
-        prefixes=known,
-        text_bytes=size,
-        media_tokens=media,
     )
 
 

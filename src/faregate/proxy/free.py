@@ -10,7 +10,8 @@ from faregate.core.catalog import Model
 from faregate.core.errors import NotReady
 from faregate.core.ledger import Wallet, affordable
 from faregate.core.money import show_credits
-from faregate.core.quote import input_bound, media_tokens_likely, text_bytes
+from faregate.core.prompt import survey
+from faregate.core.quote import input_bound
 from faregate.proxy import entry
 from faregate.proxy.fare import appraise, dialect
 from faregate.proxy.port import Asker, Gateway
@@ -68,10 +69,10 @@ async def count_tokens(gate: Gateway, caller: Asker) -> int:
             continue
         if counted is not None:
             return counted
+    prompt = survey(admitted.document, namespace=f"{key.wallet_id}/{model.id}", image_tokens_max=model.image_tokens_max)
     guess = gate.estimator.guess(
-        key.id, model.id, text_bytes=text_bytes(admitted, body), media_tokens=media_tokens_likely(admitted),
-        max_tokens=0, prefixes=(), now_ms=gate.now_ms(), tokens_max=input_bound(admitted, body),
-    )  # fmt: skip
+        key.id, model.id, prompt, max_tokens=0, now_ms=gate.now_ms(), tokens_max=input_bound(admitted, body)
+    )
     return guess.input_tokens
 
 

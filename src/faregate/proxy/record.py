@@ -43,6 +43,11 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     charged: Nanos = Nanos(0)
     held: Nanos = Nanos(0)
     estimated: Nanos = Nanos(0)
+    input_charged: Nanos = Nanos(0)
+    """What of the charge was for the input; with it, how far the quote was off in what it can know."""
+    input_estimated: Nanos = Nanos(0)
+    known_prefix: bool = False
+    """Whether the prompt began with one whose tokens upstream had told."""
     upstream: str | None = None
     """The one that answered."""
     attempts: tuple[Attempt, ...] = ()

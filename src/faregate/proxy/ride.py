@@ -6,6 +6,7 @@ import msgspec
 
 from faregate.core.errors import GatewayError
 from faregate.core.money import ZERO, Nanos
+from faregate.core.quote import Quote
 from faregate.proxy.attempts import Attempts
 from faregate.proxy.hold import Hold
 from faregate.proxy.port import Caller
@@ -24,6 +25,7 @@ class Ride(msgspec.Struct, kw_only=True):
     stream: bool = False
     dropped: tuple[str, ...] = ()
     estimated: Nanos = ZERO
+    quote: Quote | None = None
     hold: Hold | None = None
     replayed: str | None = None
     """The charge whose answer was given again."""
@@ -47,7 +49,8 @@ class Ride(msgspec.Struct, kw_only=True):
     def record(self) -> CallRecord:
         """The facts as of now."""
         now, arrived, hold = asyncio.get_running_loop().time(), self.caller.arrived, self.hold
-        first, reached = self.first_event, self.reached
+        first, reached, quote = self.first_event, self.reached, self.quote
+        usage, charged = (hold.reading.usage, hold.charged) if hold is not None else (NOTHING, ZERO)
         return CallRecord(
             request_id=self.caller.request_id,
             charge_id=hold.charge_id if hold is not None else self.replayed,
@@ -58,10 +61,13 @@ class Ride(msgspec.Struct, kw_only=True):
             error_code=self.error_code,
             outcome=hold.outcome if hold is not None else None,
             stream=self.stream,
-            usage=hold.reading.usage if hold is not None else NOTHING,
-            charged=hold.charged if hold is not None else ZERO,
+            usage=usage,
+            charged=charged,
             held=hold.held if hold is not None else ZERO,
             estimated=self.estimated,
+            input_charged=Nanos(max(0, charged - usage.output * quote.price.output)) if quote is not None else ZERO,
+            input_estimated=quote.input_estimated if quote is not None else ZERO,
+            known_prefix=quote is not None and quote.guess.known,
             upstream=self.upstream,
             attempts=tuple(self.attempts.made) if self.attempts is not None else (),
             first_event_ms=(first - arrived) * 1_000 if first is not None else None,

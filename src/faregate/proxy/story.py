@@ -74,7 +74,7 @@ async def _serve(gate: Gateway, caller: Caller, ride: Ride) -> None:
 async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Fare) -> None:
     """From the hold to the settled charge; who leaves here without having settled pays nothing."""
     time = asyncio.get_running_loop().time
-    ride.estimated = fare.quote.fit(held.max_tokens)[1]
+    ride.quote, ride.estimated = fare.quote, fare.quote.fit(held.max_tokens)[1]
     attempts = ride.attempts = Attempts(gate, fare, held)
     caller.on_gone(attempts.cancel)
     outcome, loss, reply, rest = Outcome.SHUTDOWN, Loss.ERROR, None, None
