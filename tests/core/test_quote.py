@@ -47,9 +47,10 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
-def quoted(document: dict[str, Any], guess: Usage | None = None) -> Quote:
+def quoted(document: dict[str, Any], guess: Usage | None = None, *, learnt: bool = True) -> Quote:
     admitted = admit(document, MODEL, VERSION)
-    return quote(admitted, msgspec.json.encode(document), PRICE, Guess(usage=guess or Usage(input=1, output=1)))
+    guessed = Guess(usage=guess or Usage(input=1, output=1), learnt=learnt)
+    return quote(admitted, msgspec.json.encode(document), PRICE, guessed)
 
 
 @given(documents(), st.data())
@@ -111,6 +112,13 @@ def test_an_input_estimated_over_the_window_is_refused_in_the_standard_words() -
         quoted(document, Usage(input=200_001))
 
     assert refused.value.code == "context_length_exceeded"
+
+
+def test_a_first_guess_refuses_only_what_can_hardly_fit() -> None:
+    document = {"model": MODEL.id, "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
+    assert quoted(document, Usage(input=266_667), learnt=False).guess.input_tokens == 266_667
+    with pytest.raises(InvalidRequest, match="prompt is too long: 266668 tokens"):
+        quoted(document, Usage(input=266_668), learnt=False)
 
 
 def test_a_ceiling_above_the_callers_own_limit_is_refused_with_what_would_fit() -> None:

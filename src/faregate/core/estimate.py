@@ -9,7 +9,7 @@ is counted, not guessed, and only what is new in it is measured and weighed.
     learn    what is new came to (total - known) tokens                        unknown: the head's own, in doubt
 
 Tools and system are the same from call to call, and their true tokens are never told: a head has an estimate of its own
-with a variance, and each surprise is divided between it and the weights by how much each is in doubt (record 16).
+with a variance, and each surprise is divided between it and the weights by how much each is in doubt (record 17).
 
 An estimate is never a price and never a bound: the ceiling of `quote` is both. Floats are at home here.
 """
@@ -33,6 +33,9 @@ TASKS_MAX: Final = 8
 TASK_CALLS_MIN: Final = 3
 """Until a task has so many, the key's own answers say more."""
 
+LEARNT_CALLS: Final = 5
+"""After so many the weights of a key are some per cent off; before, they may be a fifth."""
+
 WARM_MS: Final = {"5m": 300_000, "1h": 3_600_000}
 HEAD_DOUBT: Final = 0.3
 """How far, of its tokens, a head may be from what its content was weighed as..."""
@@ -50,6 +53,8 @@ class Guess(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
     known: bool = False
     """Whether the prompt begins with one whose tokens upstream has told."""
+    learnt: bool = False
+    """Whether the key has made calls enough for it to be more than a first guess."""
     memo: "_Memo | None" = None
     """For `learn`: numbers and digests, and nothing that was said."""
 
@@ -154,7 +159,8 @@ class Estimator:
             end=parts[-1].digest, marks=[(parts[index].digest, parts[index].ttl or "5m") for index in marks],
             read_at=read_at, read=read, covered=at[marks[-1]] if marks else 0.0, tokens_max=tokens_max,
         )  # fmt: skip
-        return Guess(usage=usage, known=start > head, memo=memo)
+        learnt = start > head or key.typical.calls >= LEARNT_CALLS
+        return Guess(usage=usage, known=start > head, learnt=learnt, memo=memo)
 
     def learn(self, key_id: str, model: str, guess: Guess, *, usage: Usage, finished: bool, now_ms: int) -> None:
         """Take in what upstream said a call used. A cut answer (`finished` false) says nothing of typical output."""

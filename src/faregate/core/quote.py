@@ -64,8 +64,10 @@ def input_tokens_max(admitted: Admitted, body: bytes) -> int:
 def quote(admitted: Admitted, body: bytes, price: PriceVersion, guess: Guess) -> Quote:
     """Price a call before it runs. Raises InvalidRequest when its input is estimated over the context window."""
     window = admitted.model.context_window
-    # How many pages a document has only upstream knows; its own refusal of one that is too long costs nothing.
-    if guess.input_tokens > window and not admitted.documents:
+    # How many pages a document has only upstream knows, and how fine its tokenizer cuts is seen after some calls: what
+    # may fit is sent, for its own refusal costs nothing.
+    least = guess.input_tokens if guess.learnt else guess.input_tokens * 3 // 4
+    if least > window and not admitted.documents:
         raise InvalidRequest(
             f"prompt is too long: {guess.input_tokens} tokens > {window} maximum", code="context_length_exceeded"
         )
