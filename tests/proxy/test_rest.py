@@ -93,6 +93,18 @@ async def test_a_stop_cuts_the_reading_and_books_the_estimate(tmp_path: Path, is
         assert await gate.books() == (OPENING, 0)
 
 
+async def test_a_rest_that_cannot_be_booked_is_told_to_the_operator(tmp_path: Path) -> None:
+    refuse = "CREATE TRIGGER no BEFORE INSERT ON transfer WHEN NEW.kind = 'loss' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    async with running_on(tmp_path, STALL) as (gate, wired, watcher):
+        await leave(gate, wired, stream=True)
+        with contextlib.closing(sqlite3.connect(tmp_path / "home" / "faregate.db", isolation_level=None)) as other:
+            other.execute(refuse)
+        await wired.drains.close(0)
+
+        assert watcher.troubles == ["what upstream went on to bill could not be booked yet"]
+        assert await loss(gate, "abandon_loss") == 0
+
+
 class Fed:
     """An upstream whose answer is fed by hand."""
 
