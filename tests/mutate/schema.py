@@ -20,6 +20,7 @@ REFUSALS: Final = tuple(
         "refusals",
         "refusals_charges",
         "refusals_holds",
+        "refusals_freed",
         "refusals_columns",
         "refusals_twins",
         "statements",
@@ -28,7 +29,7 @@ REFUSALS: Final = tuple(
 )
 BESIDE: Final = {
     "rate": ("tests/store/test_rates.py",),
-    "abandoned": ("tests/store/test_rates_abandoned.py",),
+    "abandoned": ("tests/store/test_rates.py", "tests/store/test_rates_abandoned.py"),
     "answer": ("tests/store/test_answers.py",),
     "answer_until": ("tests/store/test_answers.py",),
     "key_told": ("tests/store/test_listener.py",),

@@ -113,6 +113,7 @@ async def test_a_refusal_is_not_tried_again_and_tells_of_no_envelope(tmp_path: P
             await made.reach()
 
         assert "retry" not in refused.value.details
+        assert not made.sent and made.kept is None, "it bills for nothing that it refuses"
         assert len(gate.upstream.log) == 1
 
 

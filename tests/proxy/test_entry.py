@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from faregate.core.access import NO_ACCESS
-from faregate.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
+from faregate.core.errors import Forbidden, InvalidRequest, NotFound, NotReady, Unauthenticated
 from faregate.edge import desk
 from faregate.proxy import entry
 from tests.gateway import MODEL, ask
@@ -62,6 +62,15 @@ async def test_a_stranger_an_expired_and_a_revoked_key_hear_one_sentence_and_the
                 await entry.authenticate(world, Server(x_api_key=key).caller)
             assert (refused.value.message, refused.value.code) == (NO_ACCESS, code)
         assert (await entry.authenticate(wired, Server(x_api_key=expired).caller)).id in expired
+
+
+async def test_what_cannot_be_a_key_is_refused_without_the_database(tmp_path: Path) -> None:
+    async with standing(tmp_path) as gate:
+        key, wired = await gate.key(), gate.running.gate
+    with pytest.raises(Unauthenticated):
+        await entry.authenticate(wired, Server(x_api_key="nonsense").caller)
+    with pytest.raises(NotReady):  # The database is closed, and this one might be a key.
+        await entry.authenticate(wired, Server(x_api_key=key).caller)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[1]", b"", b'"\xff"', b"null"])

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from faregate.core.errors import InvalidRequest, NotFound, Unsupported
+from faregate.core.errors import InvalidRequest, NotFound, PaymentRequired, Unsupported
 from faregate.core.ledger import Basis, Reserved
 from faregate.core.meter import Reading
 from faregate.core.money import Nanos, parse_credits, show_credits
-from faregate.proxy.fare import Fare, appraise, clamps, credit_limit, idempotency_key
+from faregate.proxy.fare import Fare, appraise, clamps, credit_limit, idempotency_key, within_credit_limit
 from faregate.proxy.hold import Hold
 from faregate.wire.usage import Usage
 from tests.gateway import Gate, ask
@@ -153,3 +153,14 @@ async def test_the_headers_that_steer_are_read_or_refused_by_name() -> None:
     ):
         with pytest.raises(InvalidRequest, match=header.replace("_", "-")):
             read(Server(**{header: value}).caller)
+
+
+async def test_a_call_whose_ceiling_is_its_callers_own_limit_passes_and_above_it_none(tmp_path: Path) -> None:
+    async with standing(tmp_path) as gate:
+        fare, _ = await fare_of(gate, ask())
+        limits = [show_credits(Nanos(fare.quote.ceiling - less)) for less in (0, 1)]
+        await within_credit_limit(gate.running.gate, fare, Server(x_credits_limit=limits[0]).caller)
+        with pytest.raises(PaymentRequired) as refused:
+            await within_credit_limit(gate.running.gate, fare, Server(x_credits_limit=limits[1]).caller)
+
+        assert refused.value.code == "credit_limit_exceeded"

@@ -89,6 +89,19 @@ async def test_releasing_bills_nothing_and_names_the_loss(tmp_path: Path) -> Non
         assert await gate.books() == (OPENING, 0)
 
 
+async def test_a_rest_that_costs_no_more_than_its_end_has_booked_loses_nothing(tmp_path: Path) -> None:
+    async with standing(tmp_path) as gate:
+        hold, _ = await taken(gate, await gate.key())
+        await hold.settle(Outcome.CLIENT_GONE, READING, upstream="fake", attempts=1)
+        for less in (0, 1, COST):
+            await hold.lose(Nanos(COST - less))
+        assert await loss(gate, "abandon_loss") == 0
+
+        await hold.lose(Nanos(COST + 7))
+        assert await loss(gate, "abandon_loss") == 7
+        assert await gate.books() == (OPENING - COST, 0)
+
+
 async def test_whichever_comes_first_counts(tmp_path: Path) -> None:
     async with standing(tmp_path) as gate:
         key = await gate.key()

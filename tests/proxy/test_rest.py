@@ -6,6 +6,7 @@ says nothing more.
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -66,6 +67,21 @@ async def test_without_room_upstream_is_cancelled_as_if_it_could_be(tmp_path: Pa
         assert (await gate.books())[1] == 0
 
 
+async def test_an_end_that_the_ledger_refuses_is_blamed_on_nobody_else_and_nothing_is_read_on(tmp_path: Path) -> None:
+    refuse = "CREATE TRIGGER no BEFORE UPDATE ON charge WHEN NEW.state = 'settled' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    async with running_on(tmp_path, HALF) as (gate, wired, watcher):
+        with contextlib.closing(sqlite3.connect(tmp_path / "home" / "faregate.db", isolation_level=None)) as other:
+            other.execute(refuse)
+        _, key = await leave(gate, wired, frames=5, stream=True)
+        await until(lambda: gate.upstream.log[0].hung_up)
+        (receipt,) = await gate.receipts(key)
+
+        assert len(wired.drains) == 0
+        assert (receipt["state"], receipt["outcome"]) == ("released", "gateway_error")
+        assert watcher.records[0].outcome is Outcome.GATEWAY_ERROR
+        assert await gate.books() == (OPENING, 0)
+
+
 @pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "streamed"])
 async def test_a_stop_cuts_the_reading_and_books_the_estimate(tmp_path: Path, is_stream: bool) -> None:  # noqa: FBT001
     async with running_on(tmp_path, STALL) as (gate, wired, watcher):
@@ -77,6 +93,18 @@ async def test_a_stop_cuts_the_reading_and_books_the_estimate(tmp_path: Path, is
         await until(lambda: gate.upstream.log[0].hung_up)
         assert await loss(gate, "abandon_loss") > 0
         assert await gate.books() == (OPENING, 0)
+
+
+async def test_a_rest_that_cannot_be_booked_is_told_to_the_operator(tmp_path: Path) -> None:
+    refuse = "CREATE TRIGGER no BEFORE INSERT ON transfer WHEN NEW.kind = 'loss' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    async with running_on(tmp_path, STALL) as (gate, wired, watcher):
+        await leave(gate, wired, stream=True)
+        with contextlib.closing(sqlite3.connect(tmp_path / "home" / "faregate.db", isolation_level=None)) as other:
+            other.execute(refuse)
+        await wired.drains.close(0)
+
+        assert watcher.troubles == ["what upstream went on to bill could not be booked yet"]
+        assert await loss(gate, "abandon_loss") == 0
 
 
 class Fed:

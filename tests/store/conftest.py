@@ -2,6 +2,7 @@
 
 store    an owner's store on it
 raw      SQL on a ledger, with a wallet in it
+twins    the same with a second wallet, in which all has the same names
 """
 
 import asyncio
@@ -15,9 +16,10 @@ import pytest
 from faregate.store.store import Store
 from tests import postgres
 from tests.postgres import URL
-from tests.store.books import opening
+from tests.store.books import WALLET, opening
 from tests.store.line import Line, line_to
 from tests.store.raw import PostgresRaw, Raw, SqliteRaw
+from tests.store.twins import LIMIT, other
 
 
 @pytest.fixture
@@ -77,3 +79,18 @@ def own_server() -> Iterator[postgres.Server]:
     yield server
     server.stop("immediate")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def twins(raw: Raw) -> Raw:
+    """A second wallet with 1,000 in it and a key, and in both a limit `l` of 500."""
+    raw.do(
+        "INSERT INTO account(wallet_id, id, kind, name, floor, created_at) VALUES ('w', 'w', 'wallet', 'w', 0, 0)",
+        "INSERT INTO key(wallet_id, id, digest, name, models, allow_ips, deny_ips, created_at) "
+        f"VALUES ('w', 'k', x'{'11' * 32}', 'k', '[]', '[]', '[]', 0)",
+        other(raw.transfer("ref:2", "topup", ("world", WALLET), 1_000)),
+        LIMIT.format(WALLET),
+        LIMIT.format("w"),
+        raw.transfer("cap:l", "cap", ("limits", "l"), 500),
+    )
+    return raw

@@ -1,5 +1,6 @@
 """Keys: never kept in the clear, found by their hash, remembered, and revoked at once."""
 
+import hmac
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 from faregate.core.errors import Conflict, InvalidRequest, NotFound
 from faregate.core.money import Nanos
 from faregate.store import keys as keeping
+from faregate.store.database import StoreRefused
 from faregate.store.store import Store
-from tests.store.books import KEY, NOW, SECRET, WALLET, fund, key, opening
+from tests.store.books import KEY, NOW, PEPPER, SECRET, WALLET, fund, key, opening, place
+from tests.store.raw import raw_on
 
 FULL = key(
     id="key_2",
@@ -45,6 +48,43 @@ async def test_a_key_is_not_in_the_file(tmp_path: Path) -> None:
 
     assert KEY.encode() in kept
     assert SECRET.encode() not in kept
+
+
+async def test_what_is_kept_of_a_key_is_its_hash_under_the_pepper(folder: Path) -> None:
+    async with opening(folder) as store:
+        await fund(store, 0)
+    raw = raw_on(place(folder))
+    kept = bytes(raw.one("SELECT digest FROM key"))
+    raw.close()
+
+    assert kept == hmac.digest(PEPPER, SECRET.encode(), "sha256")
+
+
+@pytest.mark.parametrize(
+    ("pepper", "because"), [(b"q" * 32, "not the one"), (PEPPER[:31], "must be 32 bytes"), (PEPPER + b"p", "not 33")]
+)
+async def test_keys_are_not_opened_with_another_pepper_than_theirs(folder: Path, pepper: bytes, because: str) -> None:
+    async with opening(folder) as store:
+        await fund(store, 0)
+    with pytest.raises(StoreRefused, match=because):
+        async with opening(folder, pepper=pepper):
+            raise AssertionError("it was opened")
+
+    async with opening(folder) as store:
+        assert await store.keys.find(SECRET) == key()
+
+
+async def test_who_would_not_hear_of_a_change_has_nothing_at_hand_nor_has_who_begins_to_listen(store: Store) -> None:
+    await fund(store, 0)
+    await store.keys.find(SECRET)
+    store.keys.trust(False)
+    assert await store.keys.find(SECRET) == key()
+    assert store.keys.cached(SECRET) is None
+
+    store.keys.trust(True)
+    assert store.keys.cached(SECRET) is None
+    found = await store.keys.find(SECRET)
+    assert store.keys.cached(SECRET) is found
 
 
 async def test_a_key_is_at_hand_after_the_first_time(store: Store) -> None:

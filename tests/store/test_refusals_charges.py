@@ -243,6 +243,16 @@ def test_an_idempotency_key_is_used_once_and_freed_by_a_release_only(raw: Raw) -
     raw.do(with_key.format("b"))
 
 
+def test_a_release_gives_a_charge_no_other_idempotency_key(raw: Raw) -> None:
+    raw.reserve("a", 100)
+    with_key = raw.charge("b", 100).replace("key_id,", "key_id, idem_key,", 1)
+    raw.do(with_key.replace(f"'{KEY}',", f"'{KEY}', 'mine',"))
+
+    for name in ("a", "b"):
+        other = raw.released(name).replace("settled_at = 1", "settled_at = 1, idem_key = 'other'")
+        raw.refuses(other, because="freed by a release only")
+
+
 def test_a_charge_has_a_key_and_a_price_that_exist(raw: Raw) -> None:
     raw.refuses(raw.charge("a").replace(f"'{KEY}'", "'nobody'"), because="FOREIGN KEY")
     raw.refuses(raw.charge("a").replace("'p'", "'nothing'"), because="FOREIGN KEY")

@@ -39,6 +39,11 @@ GOOD: dict[str, dict[str, str]] = {
     "hold": {
         "wallet_id": f"'{WALLET}'", "charge_id": "'a'", "account_id": f"'{WALLET}'", "seq": "2", "amount": "5",
     },
+    "rate": {"wallet_id": f"'{WALLET}'", "key_id": f"'{KEY}'", "name": "'requests'", "level": "0", "seen_at": "0"},
+    "abandoned": {"wallet_id": f"'{WALLET}'", "key_id": f"'{KEY}'", "lost": "1", "since": "0"},
+    "answer": {
+        "wallet_id": f"'{WALLET}'", "charge_id": "'a'", "kept_until": "1", "headers": "'[]'", "body": "x'00'",
+    },
 }  # fmt: skip
 MAY_BE_EMPTY = {
     ("account", "floor"), ("account", "key_id"), ("account", "ends_at"), ("key", "quota"), ("key", "spend_5h"),

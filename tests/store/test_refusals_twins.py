@@ -6,47 +6,12 @@ and is tried on the other. And each kind of transfer, wrong in one thing at a ti
 
 import pytest
 
-from tests.store.books import KEY, WALLET
+from tests.store.books import WALLET
 from tests.store.raw import Raw
 from tests.store.test_refusals_columns import bare
+from tests.store.twins import LIMIT, held, hold, other
 
-LIMIT = (
-    "INSERT INTO account(wallet_id, id, kind, name, key_id, floor, created_at, ends_at) "
-    "VALUES ('{}', 'l', 'limit', 'quota', 'k', 0, 0, 9)"
-)
 SETTLED = ("settle:a", "settle", (WALLET, "revenue"))
-
-
-def other(statement: str) -> str:
-    """The same of the second wallet."""
-    return statement.replace(f"'{WALLET}'", "'w'").replace(f"'{KEY}'", "'k'")
-
-
-@pytest.fixture
-def twins(raw: Raw) -> Raw:
-    """A second wallet with 1,000 in it and a key, and in both a limit `l` of 500."""
-    raw.do(
-        "INSERT INTO account(wallet_id, id, kind, name, floor, created_at) VALUES ('w', 'w', 'wallet', 'w', 0, 0)",
-        "INSERT INTO key(wallet_id, id, digest, name, models, allow_ips, deny_ips, created_at) "
-        f"VALUES ('w', 'k', x'{'11' * 32}', 'k', '[]', '[]', '[]', 0)",
-        other(raw.transfer("ref:2", "topup", ("world", WALLET), 1_000)),
-        LIMIT.format(WALLET),
-        LIMIT.format("w"),
-        raw.transfer("cap:l", "cap", ("limits", "l"), 500),
-    )
-    return raw
-
-
-def held(raw: Raw, wallet: str, account: str) -> int:
-    found = raw.one(f"SELECT held FROM account WHERE wallet_id = '{wallet}' AND id = '{account}'")
-    return int(found)
-
-
-def hold(wallet: str, account: str, seq: int, amount: int, charge: str = "a") -> str:
-    return (
-        "INSERT INTO hold(wallet_id, charge_id, account_id, seq, amount) "
-        f"VALUES ('{wallet}', '{charge}', '{account}', {seq}, {amount})"
-    )
 
 
 def test_a_transfer_moves_the_accounts_of_its_own_wallet(twins: Raw) -> None:

@@ -32,6 +32,17 @@ async def test_a_settle_takes_what_was_used_and_frees_the_rest(store: Store) -> 
     assert (await store.office.operator_accounts())["revenue"] == cost
 
 
+async def test_what_a_call_cost_is_paid_once_out_of_each_limit_of_its_key(store: Store) -> None:
+    await fund(store, 2_000_000, quota=Nanos(700_000), spend_5h=Nanos(650_000))
+    await store.ledger.reserve(reserve(1))
+    for _ in range(2):
+        await store.ledger.settle(settle(1))
+
+    assert await funds(store) == (1_850_000, 0)
+    left = await store.records.spent(await store.office.key_find(KEY), NOW + 1)
+    assert left == {"quota": 550_000, "spend_5h": 500_000}
+
+
 async def test_a_settle_again_changes_nothing_whatever_it_says(store: Store) -> None:
     await fund(store, 1_000_000)
     await store.ledger.reserve(reserve(1))
@@ -105,8 +116,9 @@ async def test_a_capture_above_the_hold_is_refused_and_the_charge_stays_open(sto
 
 async def test_what_was_never_held_cannot_be_settled(store: Store) -> None:
     await fund(store, 1_000_000)
-    with pytest.raises(Internal):
+    with pytest.raises(Internal, match="was never held") as refused:
         await store.ledger.settle(settle(1))
+    assert refused.value.details == {"too_late": True}
 
     await store.ledger.release(release(1))  # but a release is welcome: the reserve it follows may have been refused
     assert await funds(store) == (1_000_000, 0)

@@ -5,6 +5,7 @@ refused at COMMIT). A gate in the first command holds the writer, so that what f
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -20,6 +21,22 @@ from tests.store.held import desk, orphan, refuse, refuse_late, stumble, write
 async def test_the_loop_waits_for_no_lock(tmp_path: Path) -> None:
     async with desk(tmp_path) as at:
         assert await at.committer.submit(lambda c, _: c.execute("PRAGMA busy_timeout").fetchone()[0], None) == 0
+
+
+async def test_a_lock_is_waited_for_in_the_thread_and_not_on_the_loop_again(tmp_path: Path) -> None:
+    waits: list[int] = []
+
+    def look(connection: Connection, text: str) -> None:
+        waits.append(connection.execute("PRAGMA busy_timeout").fetchone()[0])
+        if text == "stumble":
+            raise ZeroDivisionError
+
+    async with desk(tmp_path) as at:
+        with pytest.raises(Internal):
+            await at.committer.submit(look, "stumble")
+        await at.committer.submit(look, "go on")
+
+    assert waits == [0, sqlite.BUSY_WAIT_MS, 0]
 
 
 async def test_an_answer_comes_after_the_commit(tmp_path: Path) -> None:
@@ -169,4 +186,54 @@ async def test_a_failure_in_the_midst_keeps_nothing_of_the_batch(
 
         assert [type(answer) for answer in answers] == [NotReady] * 3
         assert at.lines() == []
+        shell = sqlite3.connect(at.path, isolation_level=None, timeout=0)
+        shell.execute("BEGIN IMMEDIATE")  # Nothing is left open that would lock the file.
+        shell.close()
     other.close()
+
+
+async def test_a_lock_that_has_an_extended_code_of_its_own_is_told_to_all(tmp_path: Path) -> None:
+    """SQLITE_BUSY_SNAPSHOT: what the transaction has read of another file was changed before it writes there."""
+    codes: list[int] = []
+
+    def overtaken(connection: Connection, text: str) -> None:
+        name = f"far{len(codes)}"
+        file = tmp_path / f"{name}.db"
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as foreign:
+            foreign.execute("PRAGMA journal_mode = WAL")
+            foreign.execute("CREATE TABLE line(text TEXT)")
+            connection.execute(f"ATTACH ? AS {name}", (str(file),))
+            connection.execute(f"SELECT text FROM {name}.line").fetchall()
+            foreign.execute("INSERT INTO line VALUES ('theirs')")
+            try:
+                connection.execute(f"INSERT INTO {name}.line VALUES (?)", (text,))
+            except sqlite3.OperationalError as error:
+                codes.append(error.sqlite_errorcode)
+                raise
+
+    async with desk(tmp_path) as at:
+        held = await at.hold()
+        before, failing = at.write("a"), at.committer.submit(overtaken, "b")
+        at.opened.set()
+        answers = await asyncio.gather(before, failing, return_exceptions=True)
+        await held
+
+        assert codes == [sqlite3.SQLITE_BUSY_SNAPSHOT] * 2
+        assert [type(answer) for answer in answers] == [NotReady] * 2
+        assert at.lines() == []
+
+
+async def test_of_a_batch_that_a_statement_has_undone_nothing_is_kept(tmp_path: Path) -> None:
+    def undo(connection: Connection, text: str) -> None:
+        connection.execute("INSERT OR ROLLBACK INTO line(text) VALUES (?)", (text,))
+
+    async with desk(tmp_path) as at:
+        held = await at.hold()
+        before, undoing, after = at.write("a"), at.committer.submit(undo, "bad"), at.write("c")
+        at.opened.set()
+        answers = await asyncio.gather(before, undoing, after, return_exceptions=True)
+        await held
+
+        assert [type(answer) for answer in answers] == [NotReady] * 3
+        assert at.lines() == []
+        assert await at.write("d") == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from faregate.store import statements
+from tests.store.books import WALLET
 from tests.store.raw import Raw, SqliteRaw
 
 TEXTS = {name: text for name, text in vars(statements).items() if name.isupper() and " " in text.strip()}
@@ -74,3 +75,24 @@ def test_the_transfers_of_a_wallet_are_found_by_an_index(tmp_path: Path) -> None
     (step,) = raw.plan("SELECT id FROM transfer WHERE wallet_id = ? AND (debit_id = ? OR credit_id = ?) ORDER BY id")
     assert "transfer_wallet" in step
     raw.close()
+
+
+def test_a_first_byte_that_is_told_late_finds_nothing_to_change(raw: Raw) -> None:
+    raw.reserve("a", 100)
+    raw.reserve("b", 100)
+    assert raw.connection.execute(statements.STREAMING, (WALLET, "a")).rowcount == 1
+    raw.do("UPDATE charge SET state = 'orphaned' WHERE id = 'a'")
+    raw.do(raw.released("b"))
+
+    for name in ("a", "b"):
+        assert raw.connection.execute(statements.STREAMING, (WALLET, name)).rowcount == 0
+
+
+def test_what_is_open_of_a_node_is_what_its_older_lives_have_left(raw: Raw) -> None:
+    raw.reserve("a", 100)
+    left = {
+        owner: [row[1] for row in raw.connection.execute(statements.READ_OPEN, (*owner, 9)).fetchall()]
+        for owner in (("main", 1), ("main", 2), ("other", 2))
+    }
+
+    assert left == {("main", 1): [], ("main", 2): ["a"], ("other", 2): []}

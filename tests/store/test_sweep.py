@@ -68,5 +68,8 @@ async def test_an_orphan_can_still_be_settled_by_a_late_owner_and_is_then_left_a
         assert receipt is not None and receipt.state is State.ORPHANED
 
         await store.ledger.settle(settle(1))
+        await ending.orphan(writer, found)
         assert await ending.release(writer, found, at_ms=5) == ending.Swept(0, Nanos(0))
+        receipt = await store.records.receipt(WALLET, message(1))
+        assert receipt is not None and receipt.state is State.SETTLED
         assert await funds(store) == (8_850_000, 0)
