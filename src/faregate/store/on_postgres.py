@@ -59,7 +59,7 @@ async def to_read(place: Postgres) -> AsyncIterator[tuple[Readers, list[PriceVer
     try:
         yield readers, versions
     finally:
-        readers.close()
+        await readers.close()
 
 
 def _open(
@@ -145,6 +145,18 @@ def refused(place: Postgres, error: BaseException) -> StoreRefused:
         f"The database {place} cannot be opened: {cause}. See that the server runs, that the URL is right and that the "
         "role may log in."
     )
+
+
+def synchronous_commit(place: Postgres) -> str:
+    """What the database or the role sets for whoever sets nothing else. Raises StoreRefused."""
+    try:
+        connection = postgres.connect(place.url, reads=True)
+        try:
+            return str(connection.execute("SELECT current_setting('synchronous_commit')").fetchone()[0])
+        finally:
+            connection.close()
+    except psycopg.Error as error:
+        raise refused(place, error) from error
 
 
 def grant_serving(place: Postgres, role: str) -> None:

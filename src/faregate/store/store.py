@@ -130,7 +130,7 @@ class Store:
                     yield store
             finally:
                 await store.ledger.close()
-                opened.readers.close()  # Before the writer, which as the last one carries the log into the file.
+                await opened.readers.close()  # Before the writer, which as the last one carries the log into the file.
                 await committer.close()
 
     @staticmethod
