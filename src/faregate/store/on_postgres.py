@@ -35,6 +35,7 @@ async def opened(
     listener = Listener(place, node=node if serves else None)
     try:
         await listener.connect()
+        await listener.take_name()
         found = await asyncio.to_thread(_open, place, pepper, shipped, now_ms, node if serves else None)
     except psycopg.Error as error:
         await listener.close()
@@ -106,11 +107,15 @@ def _beside(found: Opened, listener: Listener) -> Beside:
         async def heard(what: str) -> None:
             kind, _, id_ = what.partition(":")
             if kind in ("", "price"):
-                store.prices.keep(await found.readers.scan(prices.read))
+                await store.prices.read_anew()
             if kind in ("", "key"):
                 store.keys.forget(id_ or None)
 
-        tasks = [asyncio.create_task(listener.listen(heard, store.keys.trust))]
+        def trust(trusted: bool) -> None:  # noqa: FBT001 - a listener says one word
+            store.prices.trust(trusted)
+            store.keys.trust(trusted)
+
+        tasks = [asyncio.create_task(listener.listen(heard, trust))]
         if found.incarnation:
             lease = Lease(
                 writer,
