@@ -14,9 +14,9 @@ import psycopg
 from faregate.core.place import Postgres
 from faregate.core.pricing import PriceVersion
 from faregate.store import keys, nodes, postgres, prices, schema_postgres
-from faregate.store.committer import Writer
+from faregate.store.committer import Committer
 from faregate.store.database import StoreRefused
-from faregate.store.lease import Lease
+from faregate.store.lease import LOOK_MS, Lease, Renewer
 from faregate.store.listener import Listener
 from faregate.store.opened import Beside, Opened
 from faregate.store.postgres import Readers
@@ -43,7 +43,7 @@ async def opened(
     except StoreRefused:
         await listener.close()
         raise
-    found.beside = _beside(found, listener)
+    found.beside = _beside(place, found, listener)
     try:
         yield found
     finally:
@@ -101,9 +101,9 @@ def _open_to_read(place: Postgres) -> tuple[Readers, list[PriceVersion]]:
     return readers, versions
 
 
-def _beside(found: Opened, listener: Listener) -> Beside:
+def _beside(place: Postgres, found: Opened, listener: Listener) -> Beside:
     @asynccontextmanager
-    async def beside(store: "Store", writer: Writer, swept: Callable[[Swept], None]) -> AsyncIterator[None]:
+    async def beside(store: "Store", committer: Committer, swept: Callable[[Swept], None]) -> AsyncIterator[None]:
         async def heard(what: str) -> None:
             kind, _, id_ = what.partition(":")
             if kind in ("", "price"):
@@ -115,11 +115,12 @@ def _beside(found: Opened, listener: Listener) -> Beside:
             store.prices.trust(trusted)
             store.keys.trust(trusted)
 
-        tasks = [asyncio.create_task(listener.listen(heard, trust))]
+        tasks, lease = [asyncio.create_task(listener.listen(heard, trust))], None
         if found.incarnation:
             lease = Lease(
-                writer,
-                found.readers,
+                Renewer(place.url),
+                Readers(place.url, name="faregate sweep", connections=1, statement_ms=LOOK_MS),
+                committer,
                 node=found.node,
                 incarnation=found.incarnation,
                 now_ms=store.clock,
@@ -127,13 +128,18 @@ def _beside(found: Opened, listener: Listener) -> Beside:
             )
             store.ledger.leased(lease)
             store.records.leased(lease)
-            tasks.append(asyncio.create_task(lease.keep()))
+            tasks += [asyncio.create_task(lease.keep()), asyncio.create_task(lease.watch())]
         try:
             yield
         finally:
+            # What is still to be written is written under our name: who has neither it nor a lease is dead.
+            await store.ledger.close()
+            await committer.close()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            if lease is not None:
+                await lease.close()
 
     return beside
 
