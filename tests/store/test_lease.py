@@ -98,6 +98,27 @@ async def test_a_late_owner_settles_an_orphan_and_it_is_not_given_back(watch: Wa
     assert await funds(watch.store) == (9_850_000, 0)
 
 
+async def test_what_has_ended_is_not_looked_at_again(watch: Watch) -> None:
+    watch.raw.do(DEAD)
+    await watch.store.ledger.settle(settle(1))
+    await watch.steps(*STEADY, FIRST_SWEEP)
+
+    assert set(watch.lease._orphaned) == {message(2)}
+
+
+async def test_a_charge_that_could_not_be_orphaned_yet_is_not_given_back_at_once(watch: Watch) -> None:
+    watch.raw.do(
+        DEAD,
+        "CREATE TRIGGER stuck BEFORE UPDATE OF state ON charge FOR EACH ROW EXECUTE FUNCTION refuse('not today')",
+    )
+    with pytest.raises(Internal):
+        await watch.steps(*STEADY, FIRST_SWEEP)
+    watch.raw.do("DROP TRIGGER stuck ON charge")
+    await watch.steps(FIRST_SWEEP + GRACE_S)
+
+    assert await watch.states(1, 2) == [State.ORPHANED] * 2
+
+
 async def test_an_owner_who_comes_after_that_is_refused_and_its_caller_sees_no_end(watch: Watch) -> None:
     watch.raw.do(DEAD)
     await watch.steps(*STEADY, FIRST_SWEEP, FIRST_SWEEP + GRACE_S)
