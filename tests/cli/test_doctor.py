@@ -5,11 +5,13 @@ Method: one illness at a time.
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from faregate.edge.listen import listen
 from faregate.settings import Settings
 from tests.cli.conftest import Ran, Run
+from tests.postgres import URL
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +81,21 @@ def test_migrate_makes_the_database_and_says_where(faregate: Run, folder: Path) 
     assert ran.json == {"database": str(folder / "faregate.db"), "up_to_date": True, "server_runs": False}
     assert (folder / "faregate.db").exists()
     assert f"{folder / 'faregate.db'} is up to date" in faregate("migrate").out
+
+
+@pytest.mark.parametrize(("chosen", "told"), [("off", True), ("local", True), ("on", False), ("remote_apply", False)])
+def test_a_database_that_is_set_to_acknowledge_too_early_is_told(
+    faregate: Run,
+    database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: str,
+    told: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    url = (database / URL).read_text()
+    monkeypatch.setenv("FAREGATE_DATABASE_URL", url)
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute(f'ALTER DATABASE "{owner.info.dbname}" SET synchronous_commit = {chosen}'.encode())
+    ran = faregate("doctor", "--json")
+
+    assert (ran.code, findings(ran)) == (0, {})
+    assert (f"synchronous_commit = {chosen}" in ran.out) is told

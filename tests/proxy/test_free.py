@@ -5,11 +5,13 @@ Method: a wired gateway, an upstream that counts or does not, and wallets that a
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from faregate.core.errors import Forbidden, InvalidRequest, Unauthenticated
 from faregate.core.money import parse_credits, show_credits
 from faregate.proxy import free
+from faregate.store.prices import Prices
 from faregate.upstreams.script import failure, plain
 from tests.gateway import ask
 from tests.proxy.standing import Server, standing, watched
@@ -26,6 +28,19 @@ async def test_a_quote_says_what_a_call_would_be_told(tmp_path: Path) -> None:
         assert quoted["dropped_parameters"] == ["thinking"]
         assert parse_credits(quoted["credits_remaining"]) == 1_000_000_000 - parse_credits(quoted["credits_max"])
         assert (len(gate.upstream.log), await gate.books()) == (0, (1_000_000_000, 0))
+
+
+async def test_a_quote_is_made_by_what_the_database_says_while_nobody_would_tell_us_of_a_price(tmp_path: Path) -> None:
+    async with standing(tmp_path) as gate:
+        key = await gate.key()
+        store, wired = gate.running.store, gate.running.gate
+        now_ms = wired.now_ms()
+        dearer = msgspec.structs.replace(gate.price(), id="dearer", valid_from_ms=now_ms)
+        store.prices.trust(False)
+        await Prices(store.ledger._writer, store.office._readers, []).add(dearer, now_ms=now_ms)  # another replica
+        quoted = await free.quote(wired, Server(ask(), x_api_key=key).caller)
+
+        assert quoted["price_version"] == "dearer"
 
 
 async def test_a_quote_for_too_little_money_clamps_as_a_call_would_and_says_when_it_cannot(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import msgspec
 import pytest
 
 from faregate.core.ledger import Outcome
+from faregate.core.money import Nanos
 from faregate.proxy import story
 from faregate.store import sqlite
 from faregate.store.port import Ledger
+from faregate.store.prices import Prices
 from faregate.upstreams.script import End, Play, events, failure, frames_of, plain, stream
 from faregate.wire.usage import Usage
 from tests.contract.riders import message, until
@@ -47,6 +49,21 @@ async def test_a_call_that_goes_well_is_one_record_with_all_its_facts(tmp_path: 
         assert record.first_event_ms is not None and record.total_ms >= record.first_event_ms > 0
         assert record.added_ms is not None and 0 < record.added_ms <= record.total_ms
         assert await gate.books() == (OPENING - COST, 0)
+
+
+async def test_a_call_is_quoted_by_what_the_database_says_while_nobody_would_tell_us_of_a_price(tmp_path: Path) -> None:
+    async with standing(tmp_path, script=[plain(GOOD)]) as gate:
+        key = await gate.key()
+        store, wired = gate.running.store, gate.running.gate
+        now_ms = wired.now_ms()
+        dearer = msgspec.structs.replace(gate.price(), id="dearer", valid_from_ms=now_ms, output=Nanos(9_000))
+        store.prices.trust(False)
+        await Prices(store.ledger._writer, store.office._readers, []).add(dearer, now_ms=now_ms)  # another replica
+        server = Server(ask(), x_api_key=key)
+        await story.serve(wired, server.caller)
+
+        assert server.headers["x-price-version"] == "dearer"
+        assert await gate.books() == (OPENING - 5 * 1_000 - 3 * 9_000, 0)
 
 
 REFUSED: list[tuple[Any, dict[str, str], int, str]] = [

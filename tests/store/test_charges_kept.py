@@ -6,7 +6,6 @@ code; one that has something against a command is one with a trigger that refuse
 
 import asyncio
 import sqlite3
-import time
 from pathlib import Path
 
 import psycopg
@@ -15,7 +14,8 @@ import pytest
 from faregate.core.errors import Internal, NotReady
 from faregate.core.ledger import State
 from faregate.store import charges, committer, postgres_writer, sqlite, sweep
-from faregate.store.lease import LEASE_S, Lease
+from faregate.store.lease import LEASE_S, Lease, Renewer
+from faregate.store.postgres import Readers
 from faregate.store.spool import Spool
 from faregate.store.store import Store
 from faregate.store.sweep import Swept
@@ -229,9 +229,12 @@ async def test_an_end_is_spooled_only_while_nobody_else_may_have_given_the_call_
     async with opening(database, node="a", spool=file) as store:
         await fund(store, 10_000_000)
         await store.ledger.reserve(reserve(1))
-        lease = Lease(store.ledger._writer, store.office._readers, node="a", incarnation=store.incarnation,
-                      now_ms=lambda: NOW, swept=_unheard)  # fmt: skip
-        await lease.step(int(time.monotonic()) - age_s)
+        now = [0]
+        url = (database / URL).read_text()
+        lease = Lease(Renewer(url), Readers(url, connections=1), store.ledger._writer, node="a", swept=_unheard,
+                      incarnation=store.incarnation, now_ms=lambda: NOW, clock=lambda: now[0])  # fmt: skip
+        await lease.renew()
+        now[0] += age_s
         store.ledger.leased(lease)
         with psycopg.connect((database / URL).read_text()) as other:
             other.execute("LOCK TABLE charge IN ACCESS EXCLUSIVE MODE")
@@ -241,6 +244,7 @@ async def test_an_end_is_spooled_only_while_nobody_else_may_have_given_the_call_
             else:
                 await store.ledger.settle(settle(1))
             assert file.exists() == (not age_s)
+        await lease.close()
 
 
 def _unheard(swept: Swept) -> None:

@@ -4,7 +4,6 @@ Method: an owner that took holds and is gone, a watcher whose clock is handed in
 moved by hand: a node's last renewal is written anew.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,61 +12,19 @@ import pytest
 from faregate.core.errors import Internal, NotReady
 from faregate.core.ledger import Outcome, State
 from faregate.core.money import Nanos
-from faregate.store import lease as leases
 from faregate.store import nodes
-from faregate.store.committer import Nobody
-from faregate.store.lease import GRACE_S, LEASE_S, RENEW_S, SETTLED_IN_S, Lease
-from faregate.store.store import Store
+from faregate.store.lease import GRACE_S, LEASE_S, RENEW_S, SETTLED_IN_S
 from faregate.store.sweep import Swept
 from tests.store.books import NOW, WALLET, fund, funds, message, opening, place, reserve, settle
-from tests.store.raw import PostgresRaw, raw_on
-
-DEAD = "UPDATE node SET seen_at = 0 WHERE name = 'owner'"
-
-
-class Watch:
-    """A node that watches, on a store that renews nothing by itself."""
-
-    def __init__(self, store: Store, raw: PostgresRaw) -> None:
-        self.store = store
-        self.raw = raw
-        self.told: list[Swept] = []
-        nodes.begin(raw.connection, "watcher", 0)
-        self.lease = Lease(
-            store.ledger._writer,
-            store.office._readers,
-            node="watcher",
-            incarnation=1,
-            now_ms=lambda: NOW + 99,
-            swept=self.told.append,
-        )
-
-    async def steps(self, *times: int) -> None:
-        for now in times:
-            await self.lease.step(now)
-
-    async def states(self, *numbers: int) -> list[State]:
-        found = [await self.store.records.receipt(WALLET, message(number)) for number in numbers]
-        return [receipt.state for receipt in found if receipt is not None]
+from tests.store.line import Line
+from tests.store.raw import raw_on
+from tests.store.watch import DEAD, FIRST_SWEEP, STEADY, Watch, watching
 
 
 @pytest.fixture
 async def watch(database: Path) -> AsyncIterator[Watch]:
-    """Two calls were open when their owner went."""
-    async with opening(database, node="owner") as owner:
-        await fund(owner, 10_000_000)
-        for number in (1, 2):
-            await owner.ledger.reserve(reserve(number))
-        owner.ledger.streaming(message(2), WALLET, NOW)
-    raw = raw_on(place(database))
-    assert isinstance(raw, PostgresRaw)
-    async with opening(database, serves=False) as store:
-        yield Watch(store, raw)
-    raw.close()
-
-
-STEADY = (0, RENEW_S, 2 * RENEW_S)
-FIRST_SWEEP = 3 * RENEW_S
+    async with watching(database) as watch:
+        yield watch
 
 
 def test_a_dead_nodes_holds_return_within_a_minute() -> None:
@@ -141,6 +98,27 @@ async def test_a_late_owner_settles_an_orphan_and_it_is_not_given_back(watch: Wa
     assert await funds(watch.store) == (9_850_000, 0)
 
 
+async def test_what_has_ended_is_not_looked_at_again(watch: Watch) -> None:
+    watch.raw.do(DEAD)
+    await watch.store.ledger.settle(settle(1))
+    await watch.steps(*STEADY, FIRST_SWEEP)
+
+    assert set(watch.lease._orphaned) == {message(2)}
+
+
+async def test_a_charge_that_could_not_be_orphaned_yet_is_not_given_back_at_once(watch: Watch) -> None:
+    watch.raw.do(
+        DEAD,
+        "CREATE TRIGGER stuck BEFORE UPDATE OF state ON charge FOR EACH ROW EXECUTE FUNCTION refuse('not today')",
+    )
+    with pytest.raises(Internal):
+        await watch.steps(*STEADY, FIRST_SWEEP)
+    watch.raw.do("DROP TRIGGER stuck ON charge")
+    await watch.steps(FIRST_SWEEP + GRACE_S)
+
+    assert await watch.states(1, 2) == [State.ORPHANED] * 2
+
+
 async def test_an_owner_who_comes_after_that_is_refused_and_its_caller_sees_no_end(watch: Watch) -> None:
     watch.raw.do(DEAD)
     await watch.steps(*STEADY, FIRST_SWEEP, FIRST_SWEEP + GRACE_S)
@@ -170,36 +148,52 @@ async def test_nobody_sweeps_right_after_an_outage(watch: Watch) -> None:
     assert await watch.states(1, 2) == [State.ORPHANED] * 2
 
 
-async def test_a_renewal_that_fails_is_an_outage(watch: Watch) -> None:
+async def test_a_renewal_that_fails_is_an_outage(watch: Watch, line: Line) -> None:
+    watch.lease = watch.lease_of("watcher", url=line.url)
     await watch.steps(*STEADY)
-    writer, watch.lease._writer = watch.lease._writer, Nobody()
-    keeping = asyncio.create_task(watch.lease.keep())
-    await asyncio.sleep(0)
-    keeping.cancel()
-    await asyncio.wait([keeping])
-    watch.lease._writer = writer
+    line.down()
+    with pytest.raises(NotReady):
+        await watch.lease.renew()
+    line.up()
     watch.raw.do(DEAD)
     await watch.steps(FIRST_SWEEP)
 
     assert await watch.states(1, 2) == [State.RESERVED, State.STREAMING]
 
 
-async def test_a_node_whose_sweep_is_refused_renews_all_the_same(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "SETTLED_IN_S", 0)
-    monkeypatch.setattr(leases, "RENEW_S", 0.01)
-    watch.raw.do(
-        DEAD,
-        "CREATE TRIGGER stuck BEFORE UPDATE OF state ON charge FOR EACH ROW EXECUTE FUNCTION refuse('not today')",
-    )
-    keeping = asyncio.create_task(watch.lease.keep())
-    for _ in range(3):
-        watch.raw.do("UPDATE node SET seen_at = 0 WHERE name = 'watcher'")
-        async with asyncio.timeout(30):
-            while watch.raw.one("SELECT seen_at FROM node WHERE name = 'watcher'") == 0:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-    keeping.cancel()
-    await asyncio.wait([keeping])
+async def test_a_look_that_lasted_longer_than_a_renewal_is_fresh_is_not_believed(watch: Watch) -> None:
+    watch.raw.do(DEAD)
+    watch.look_s = 2 * RENEW_S
+    await watch.steps(*STEADY, FIRST_SWEEP)
+    assert await watch.states(1, 2) == [State.RESERVED, State.STREAMING]
+    watch.look_s = RENEW_S - 1
+    await watch.steps(FIRST_SWEEP + RENEW_S)
 
+    assert await watch.states(1, 2) == [State.ORPHANED] * 2
+
+
+async def test_a_node_never_judges_itself_but_its_own_earlier_life(watch: Watch) -> None:
+    watch.lease = watch.lease_of("owner")
+    await watch.steps(*STEADY)
+    watch.now = FIRST_SWEEP
+    await watch.lease.renew()
+    watch.raw.do(DEAD)
+    await watch.lease.sweep()
+    assert await watch.states(1, 2) == [State.RESERVED, State.STREAMING]
+    nodes.begin(watch.raw.connection, "owner", 0)
+    watch.lease = watch.lease_of("owner", 2)
+    await watch.steps(*STEADY, FIRST_SWEEP)
+
+    assert await watch.states(1, 2) == [State.ORPHANED] * 2
+
+
+async def test_a_node_whose_name_was_taken_judges_nobody(watch: Watch) -> None:
+    await watch.steps(*STEADY, FIRST_SWEEP)
+    nodes.begin(watch.raw.connection, "watcher", 0)
+    watch.raw.do(DEAD)
+    await watch.steps(FIRST_SWEEP + RENEW_S)
+
+    assert watch.lease.lost
     assert await watch.states(1, 2) == [State.RESERVED, State.STREAMING]
 
 
@@ -211,7 +205,7 @@ async def test_a_node_whose_name_was_taken_takes_no_more_holds(database: Path) -
         raw.do("UPDATE node SET incarnation = incarnation + 1 WHERE name = 'owner'")
         raw.close()
         assert store.ledger._lease is not None
-        await store.ledger._lease.step(0)
+        await store.ledger._lease.renew()
 
         with pytest.raises(NotReady) as refusal:
             await store.ledger.reserve(reserve(2))

@@ -4,7 +4,9 @@ Method: two stores on one database, by two names. One of them may hang on a line
 """
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 from faregate.core.errors import NotReady, Unauthenticated
 from faregate.core.place import Postgres
-from faregate.store import listener, postgres
+from faregate.store import listener, postgres, prices
 from faregate.store.database import StoreRefused
 from faregate.store.store import Store
 from tests.postgres import URL
@@ -103,18 +105,73 @@ async def test_what_was_said_while_nobody_listened_is_looked_up(line: Line, data
         await at_hand(far)
 
 
+NAMED = """
+FROM pg_locks WHERE locktype = 'advisory' AND classid = (hashtext('faregate node')::bigint & 4294967295)::oid
+  AND objid = (hashtext('one')::bigint & 4294967295)::oid
+"""
+
+
+def end_listener(database: Path) -> None:
+    """End the session that holds the name of `one`."""
+    with psycopg.connect((database / URL).read_text(), autocommit=True) as other:
+        ended = other.execute(f"SELECT pg_terminate_backend(pid) {NAMED} AND granted".encode()).fetchall()
+    assert ended == [(True,)]
+
+
+@contextmanager
+def session_in_line_for_the_name(database: Path) -> Iterator[None]:
+    """One that gets the name of `one` before its listener can come back, as its old session keeps it on a dead line."""
+    with psycopg.connect((database / URL).read_text(), autocommit=True) as old:
+        take = "SELECT pg_advisory_lock(hashtext('faregate node'), hashtext('one'))"
+        waiting = threading.Thread(target=old.execute, args=(take,))
+        waiting.start()
+        with psycopg.connect((database / URL).read_text(), autocommit=True) as other:
+            while other.execute(f"SELECT 1 {NAMED} AND NOT granted".encode()).fetchone() is None:
+                pass
+        yield
+        waiting.join()
+
+
 async def test_a_listener_whose_connection_is_ended_trusts_nothing_until_it_listens_again(database: Path) -> None:
-    async with opening(database) as store:
+    async with opening(database, node="one") as store:
         await fund(store, 0)
         await at_hand(store)
-        with psycopg.connect((database / URL).read_text(), autocommit=True) as other:
-            ended = other.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE application_name = 'faregate listener' AND datname = current_database()"
-            ).fetchall()
-        assert ended == [(True,)]
+        end_listener(database)
         await until(lambda: store.keys.cached(SECRET) is None)
         await at_hand(store)
+
+
+async def test_a_listener_hears_while_its_old_session_still_has_the_name_and_takes_it_then(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "ALIVE_S", 0.2)
+    async with opening(database, node="one") as one, opening(database, node="two") as two:
+        await fund(two, 0)
+        await at_hand(one)
+        with session_in_line_for_the_name(database):
+            end_listener(database)
+            await until(lambda: one.keys.cached(SECRET) is None)
+            await at_hand(one)
+            await two.office.price_add(DEARER)
+            await until(lambda: one.prices.price(PRICE.model, NOW) == DEARER)
+        with psycopg.connect((database / URL).read_text(), autocommit=True) as other:
+            await until(lambda: other.execute(f"SELECT 1 {NAMED} AND granted".encode()).fetchone())
+
+
+async def test_while_nobody_listens_a_new_price_is_found_before_a_quote(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opening(database, node="one") as one, opening(database, node="two") as two:
+        await fund(two, 0)
+        await at_hand(one)
+        monkeypatch.setattr(listener, "PAUSE_S", 3_600)
+        monkeypatch.setattr(prices, "FRESH_NS", 0)
+        end_listener(database)
+        await until(lambda: one.keys.cached(SECRET) is None)
+        await two.office.price_add(DEARER)
+        await one.prices.current()
+
+        assert one.prices.price(PRICE.model, NOW) == DEARER
 
 
 async def test_a_line_that_only_hangs_is_given_up_and_listened_on_again(

@@ -3,8 +3,11 @@
 Method: real databases on a real server; what cannot be reached is a port that nobody listens on.
 """
 
+import asyncio
 import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,11 +16,12 @@ from faregate.core.errors import NotReady
 from faregate.core.money import Nanos
 from faregate.core.place import Postgres
 from faregate.store import on_postgres
+from faregate.store.committer import Thread
 from faregate.store.database import StoreRefused
 from faregate.store.store import Store
 from faregate.store.sweep import Swept
 from tests.postgres import URL
-from tests.store.books import KEY, NOW, PRICE, SECRET, WALLET, fund, funds, opening, place, reserve
+from tests.store.books import KEY, NOW, PRICE, SECRET, WALLET, fund, funds, message, opening, place, reserve
 from tests.store.raw import raw_on
 
 
@@ -125,3 +129,57 @@ async def test_a_store_that_was_closed_leaves_no_connection(database: Path) -> N
             break
     assert raw.one(ours) == 0
     raw.close()
+
+
+async def test_a_url_that_names_the_server_that_takes_writes_serves(database: Path) -> None:
+    url = psycopg.conninfo.make_conninfo((database / URL).read_text(), target_session_attrs="read-write")
+    async with Store.open(Postgres(url), pepper=None, prices=[PRICE], clock=lambda: NOW) as store:
+        await fund(store, 1_000)
+        assert await store.keys.find(SECRET) is not None
+        assert await store.records.writable()
+
+
+async def test_a_stop_goes_on_while_a_list_is_read_and_ends_it(database: Path) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def read(connection: Any) -> None:
+        begun.set()
+        assert goes_on.wait(30), "the event loop stood still"
+        connection.execute("SELECT pg_sleep(600)")
+
+    opened = opening(database)
+    store = await opened.__aenter__()
+    reading = asyncio.create_task(store.office._readers.scan(read))
+    assert await asyncio.to_thread(begun.wait, 30)
+    stopping = asyncio.create_task(opened.__aexit__(None, None, None))
+    while store.office._readers._closed is False:  # noqa: ASYNC110 - from here on it ends what is read
+        await asyncio.sleep(0.01)
+    goes_on.set()
+    await stopping
+
+    with pytest.raises(NotReady) as refusal:
+        await reading
+    assert "statement timeout" not in str(refusal.value.__cause__)
+
+
+async def test_what_a_stop_still_writes_is_written_under_the_nodes_name(database: Path) -> None:
+    held: list[bool] = []
+    looking = psycopg.connect((database / URL).read_text(), autocommit=True)
+    name = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = " \
+           "(SELECT oid FROM pg_database WHERE datname = current_database())"  # fmt: skip
+
+    class Looks(Thread):
+        """Does the committer's work, and looks at its end whether the name is still there after a while."""
+
+        def close(self) -> None:
+            super().close()
+            held.append(all(looking.execute(name).fetchone() == (1,) for _ in range(300)))
+
+    async with opening(database, node="one", hand=Looks(asyncio.get_running_loop())) as store:
+        await fund(store, 10_000_000)
+        await store.ledger.reserve(reserve(1))
+        store.ledger.streaming(message(1), WALLET, NOW)
+
+    assert held == [True]
+    assert looking.execute("SELECT state FROM charge").fetchone() == ("streaming",)
+    looking.close()

@@ -1,15 +1,17 @@
 """Price versions: appended, never edited, and in force from their day on."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from faregate.core.errors import Conflict, InvalidRequest
+from faregate.core.errors import Conflict, InvalidRequest, NotReady
 from faregate.core.money import Nanos
 from faregate.core.pricing import PriceVersion
+from faregate.store import prices
 from faregate.store.database import StoreRefused
-from faregate.store.prices import NOW_MS
+from faregate.store.prices import NOW_MS, Prices
 from faregate.store.store import Store
 from tests.store.books import NOW, PRICE, opening
 
@@ -72,3 +74,46 @@ async def test_a_shipped_version_with_the_day_of_another_is_refused(folder: Path
     with pytest.raises(StoreRefused, match="never edited"):
         async with opening(folder, prices=[PRICE, version(id="small@twin")]):
             pass
+
+
+async def test_prices_are_read_anew_before_a_quote_while_nobody_would_tell_us(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = Prices(store.ledger._writer, store.office._readers, [PRICE])
+    await store.office.price_add(LATER)
+    await deaf.current()
+    assert deaf.versions() == [PRICE]  # it would have been told
+    deaf.trust(False)
+    await deaf.current()
+    assert deaf.versions() == [PRICE, LATER]
+
+    again = version(id="small@again", valid_from_ms=NOW + 20)
+    await store.office.price_add(again)
+    monkeypatch.setattr(prices, "FRESH_NS", 10**18)
+    await deaf.current()
+    assert deaf.versions() == [PRICE, LATER]  # not for every call
+    monkeypatch.setattr(prices, "FRESH_NS", 0)
+    await deaf.current()
+    assert deaf.versions() == [PRICE, LATER, again]
+
+
+async def test_prices_that_cannot_be_read_anew_quote_nothing(store: Store) -> None:
+    deaf = Prices(store.ledger._writer, store.office._readers, [PRICE])
+    deaf.trust(False)
+    await store.office._readers.close()
+
+    with pytest.raises(NotReady):
+        await deaf.current()
+
+
+async def test_a_list_that_was_read_before_a_newer_one_was_kept_changes_nothing(store: Store) -> None:
+    class Slow:
+        async def scan(self, read: Any) -> Any:
+            found = await store.office._readers.scan(read)
+            await slow.add(LATER, now_ms=NOW)
+            return found
+
+    slow = Prices(store.ledger._writer, Slow(), [PRICE])  # type: ignore[arg-type]
+    await slow.read_anew()
+
+    assert slow.versions() == [PRICE, LATER]

@@ -1,14 +1,17 @@
 """Reading back: pages without gaps or repeats, filters that mean what they say, and what is left of a key's caps."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from faregate.core.money import Nanos
-from faregate.store import records
+from faregate.store import postgres, records
 from faregate.store.store import Store
-from tests.store.books import HOUR, KEY, NOW, WALLET, fund, key, message, opening, reserve, settle
+from tests.postgres import URL
+from tests.store.books import HOUR, KEY, NOW, SECRET, WALLET, fund, key, message, opening, reserve, settle
 
 
 async def ids(store: Store, **filters: Any) -> list[str]:
@@ -114,3 +117,19 @@ async def test_a_store_that_was_closed_is_not_writable(folder: Path) -> None:
     async with opening(folder) as store:
         closed = store.records
     assert not await closed.writable()
+
+
+async def test_a_call_does_not_wait_behind_those_who_ask_for_usage(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "LOCK_MS", 60_000)
+    async with opening(database) as store:
+        await fund(store, 0)
+        with psycopg.connect((database / URL).read_text()) as other:
+            other.execute("LOCK TABLE charge")
+            pages = [asyncio.create_task(ids(store)) for _ in range(20)]
+            await asyncio.sleep(0)
+            async with asyncio.timeout(30):
+                assert await store.keys.find(SECRET) is not None
+            other.rollback()
+        assert await asyncio.gather(*pages) == [[]] * 20

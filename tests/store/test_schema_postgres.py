@@ -210,7 +210,7 @@ async def test_a_role_that_was_granted_serving_can_do_all_that_serving_asks(serv
         await store.office.adjust(WALLET, Nanos(-5), note="n", reference="r", at_ms=NOW)
         assert await store.records.writable()
         assert store.ledger._lease is not None
-        await store.ledger._lease.step(0)
+        await store.ledger._lease.renew()
         assert await funds(store) == (10_000_000 - 5 - 150_000, 600_000)
     async with opening(serving) as store:  # and once more, over what the first life left open
         assert store.swept.charges == 1

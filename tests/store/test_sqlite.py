@@ -63,7 +63,7 @@ async def test_a_read_that_fails_is_not_ready(tmp_path: Path) -> None:
     assert (refused.value.code, refused.value.retry_after_s) == ("database_unavailable", 1)
     with pytest.raises(NotReady):
         await readers.scan(lambda connection: connection.execute("SELECT * FROM nothing"))
-    readers.close()
+    await readers.close()
 
 
 async def test_readers_see_what_was_committed(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ async def test_readers_see_what_was_committed(tmp_path: Path) -> None:
 
     assert await readers.point("SELECT x FROM t WHERE x = ?", (7,)) == (7,)
     assert await readers.scan(lambda connection: connection.execute("SELECT x FROM t").fetchall()) == [(7,)]
-    readers.close()
+    await readers.close()
     writer.close()
 
 
@@ -92,7 +92,7 @@ async def test_a_snapshot_is_one_state_and_a_file_that_is_gone_is_not_ready(tmp_
 
     assert await readers.snapshot(look) == (0, 0)
     assert await readers.point("SELECT COUNT(*) FROM t", ()) == (1,)
-    readers.close()
+    await readers.close()
     writer.close()
     (tmp_path / "x.db").unlink()
     with pytest.raises(NotReady):

@@ -17,6 +17,7 @@ import typer
 from faregate.cli.options import Json, door_of, settings_of
 from faregate.cli.refusals import REFUSED, explain
 from faregate.cli.show import print_json, print_table
+from faregate.core.place import Place
 from faregate.settings import Settings, SettingsError, load
 
 Grant = Annotated[
@@ -123,7 +124,20 @@ def _database(settings: Settings) -> str:
         broken = [finding["rule"] for finding in door.get("/audit")["findings"] if finding["count"]]
     if broken:
         raise Ill(f"the books are not clean ({', '.join(broken)}): `faregate audit` says more")
-    return f"{settings.database}: {wallets} wallet{'s' if wallets != 1 else ''}, and the books are clean"
+    found = f"{settings.database}: {wallets} wallet{'s' if wallets != 1 else ''}, and the books are clean"
+    return found + _durability(settings.database)
+
+
+def _durability(database: Place) -> str:
+    from faregate.store import on_postgres  # noqa: PLC0415
+
+    chosen = "on" if isinstance(database, Path) else on_postgres.synchronous_commit(database)
+    if chosen not in ("off", "local"):
+        return ""
+    return (
+        f"; it sets synchronous_commit = {chosen}, by which money that was acknowledged could be lost: Faregate turns "
+        "that on for itself, other programs that write here do not"
+    )
 
 
 def _upstream(kind: str, url: str) -> str:

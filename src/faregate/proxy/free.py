@@ -22,6 +22,7 @@ from faregate.upstreams.port import Ask, Fault
 async def quote(gate: Gateway, caller: Asker) -> dict[str, Any]:
     """What a call would be quoted now, under the names of a 2xx answer's headers. Nothing is held, nothing is sent."""
     key, document, model = await _asked(gate, caller)
+    await gate.prices.current()
     fare = appraise(gate, key, document, model, caller)
     quoted, command = fare.quote, fare.reservation(gate, caller)
     wallet, caps = await _funds(gate, key)

@@ -51,6 +51,7 @@ async def _serve(gate: Gateway, caller: Caller, ride: Ride) -> None:
     ride.key_id, ride.wallet_id = key.id, key.wallet_id
 
     document = entry.read(await caller.body())
+    await gate.prices.current()
     model = entry.find_model(gate, key, document)
     ride.model = model.id
 

@@ -51,7 +51,8 @@ class Readers(Protocol):
     async def snapshot(self, read: Callable[[Connection], R]) -> R:
         """Run `read` on one state of the database, whatever is written meanwhile."""
 
-    def close(self) -> None: ...
+    async def close(self) -> None:
+        """Take no more, and end what is being read or wait for it."""
 
 
 def unavailable(error: BaseException, *, unknown: bool = False) -> NotReady:

@@ -14,9 +14,9 @@ import psycopg
 from faregate.core.place import Postgres
 from faregate.core.pricing import PriceVersion
 from faregate.store import keys, nodes, postgres, prices, schema_postgres
-from faregate.store.committer import Writer
+from faregate.store.committer import Committer
 from faregate.store.database import StoreRefused
-from faregate.store.lease import Lease
+from faregate.store.lease import LOOK_MS, Lease, Renewer
 from faregate.store.listener import Listener
 from faregate.store.opened import Beside, Opened
 from faregate.store.postgres import Readers
@@ -35,6 +35,7 @@ async def opened(
     listener = Listener(place, node=node if serves else None)
     try:
         await listener.connect()
+        await listener.take_name()
         found = await asyncio.to_thread(_open, place, pepper, shipped, now_ms, node if serves else None)
     except psycopg.Error as error:
         await listener.close()
@@ -42,7 +43,7 @@ async def opened(
     except StoreRefused:
         await listener.close()
         raise
-    found.beside = _beside(found, listener)
+    found.beside = _beside(place, found, listener)
     try:
         yield found
     finally:
@@ -59,7 +60,7 @@ async def to_read(place: Postgres) -> AsyncIterator[tuple[Readers, list[PriceVer
     try:
         yield readers, versions
     finally:
-        readers.close()
+        await readers.close()
 
 
 def _open(
@@ -100,21 +101,26 @@ def _open_to_read(place: Postgres) -> tuple[Readers, list[PriceVersion]]:
     return readers, versions
 
 
-def _beside(found: Opened, listener: Listener) -> Beside:
+def _beside(place: Postgres, found: Opened, listener: Listener) -> Beside:
     @asynccontextmanager
-    async def beside(store: "Store", writer: Writer, swept: Callable[[Swept], None]) -> AsyncIterator[None]:
+    async def beside(store: "Store", committer: Committer, swept: Callable[[Swept], None]) -> AsyncIterator[None]:
         async def heard(what: str) -> None:
             kind, _, id_ = what.partition(":")
             if kind in ("", "price"):
-                store.prices.keep(await found.readers.scan(prices.read))
+                await store.prices.read_anew()
             if kind in ("", "key"):
                 store.keys.forget(id_ or None)
 
-        tasks = [asyncio.create_task(listener.listen(heard, store.keys.trust))]
+        def trust(trusted: bool) -> None:  # noqa: FBT001 - a listener says one word
+            store.prices.trust(trusted)
+            store.keys.trust(trusted)
+
+        tasks, lease = [asyncio.create_task(listener.listen(heard, trust))], None
         if found.incarnation:
             lease = Lease(
-                writer,
-                found.readers,
+                Renewer(place.url),
+                Readers(place.url, name="faregate sweep", connections=1, statement_ms=LOOK_MS),
+                committer,
                 node=found.node,
                 incarnation=found.incarnation,
                 now_ms=store.clock,
@@ -122,13 +128,18 @@ def _beside(found: Opened, listener: Listener) -> Beside:
             )
             store.ledger.leased(lease)
             store.records.leased(lease)
-            tasks.append(asyncio.create_task(lease.keep()))
+            tasks += [asyncio.create_task(lease.keep()), asyncio.create_task(lease.watch())]
         try:
             yield
         finally:
+            # What is still to be written is written under our name: who has neither it nor a lease is dead.
+            await store.ledger.close()
+            await committer.close()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            if lease is not None:
+                await lease.close()
 
     return beside
 
@@ -145,6 +156,18 @@ def refused(place: Postgres, error: BaseException) -> StoreRefused:
         f"The database {place} cannot be opened: {cause}. See that the server runs, that the URL is right and that the "
         "role may log in."
     )
+
+
+def synchronous_commit(place: Postgres) -> str:
+    """What the database or the role sets for whoever sets nothing else. Raises StoreRefused."""
+    try:
+        connection = postgres.connect(place.url, reads=True)
+        try:
+            return str(connection.execute("SELECT current_setting('synchronous_commit')").fetchone()[0])
+        finally:
+            connection.close()
+    except psycopg.Error as error:
+        raise refused(place, error) from error
 
 
 def grant_serving(place: Postgres, role: str) -> None:

@@ -39,7 +39,7 @@ async def to_read(path: Path) -> AsyncIterator[tuple[Readers, list[PriceVersion]
     try:
         yield readers, versions
     finally:
-        readers.close()
+        await readers.close()
 
 
 def _open(path: Path, pepper: bytes, shipped: Sequence[PriceVersion], now_ms: int, node: str) -> Opened:

@@ -53,6 +53,9 @@ class Keys(Protocol):
 
 
 class Prices(Protocol):
+    async def current(self) -> None:
+        """Before a call is quoted: where we would not hear of a new version, read them anew. Raises NotReady."""
+
     def price(self, model: str, now_ms: int) -> PriceVersion | None:
         """The version in force now; no I/O."""
 

@@ -4,11 +4,15 @@
     Readers(url)    a few connections that cannot write, each in a thread of its own
 
 Every connection carries the same limits: a statement that waits longer than that for a lock, or runs longer, is ended
-by the server, so that a stuck neighbour costs an error and not the gateway.
+by the server, so that a stuck neighbour costs an error and not the gateway. And each side notices within half a minute
+when the other has vanished without a word, so that what a session holds does not outlive its machine for long.
 """
 
 import asyncio
+import contextlib
 import functools
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,12 +32,28 @@ LOCK_MS: Final = 2_000
 STATEMENT_MS: Final = 10_000
 SCAN_MS: Final = 300_000
 """An audit of a large ledger takes its time."""
+IDLE_MS: Final = 10_000
+"""How long a transaction may stand open with nothing said: its locks are in the way of every other replica."""
 READERS_MAX: Final = 4
+STOP_S: Final = 1
+"""How long a server is asked to end what is being read, before the connection is cut."""
 AWAY_NS: Final = 1_000_000_000
 
 KEEPALIVES: Final = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
                      "tcp_user_timeout": 15_000}  # fmt: skip
 """A server that has vanished without a word is noticed within half a minute."""
+
+SERVERS_KEEPALIVES: Final = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3,
+                             "tcp_user_timeout": 15_000}  # fmt: skip
+"""And so is our machine by the server, which else keeps what a session of it holds for some two hours."""
+
+_ONLY_READS: Final = b"SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
+"""After connecting: a server on which transactions begin read-only is none that `target_session_attrs` would take."""
+_DURABLE: Final = b"""
+SELECT set_config('synchronous_commit', 'on', false)
+WHERE current_setting('synchronous_commit') IN ('off', 'local')
+"""
+"""What was acknowledged survives a crash of the server, whatever the database or the role is set to."""
 
 
 class Connection:
@@ -57,6 +77,13 @@ class Connection:
 
     def close(self) -> None:
         self.raw.close()
+
+    def sever(self) -> None:
+        """End what runs on it, from another thread: at the server if that hears of it, and here in any case."""
+        with contextlib.suppress(psycopg.Error):
+            self.raw.cancel_safe(timeout=STOP_S)
+        with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(self.raw.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
 
 
 class Cursor:
@@ -101,9 +128,14 @@ def translated(statement: str) -> tuple[bytes, bool]:
     return statement.replace("?", "%s").encode(), reads
 
 
-def connect(url: str, *, name: str = "faregate", reads: bool = False) -> Connection:
-    """Open a connection; one that only `reads` cannot write. Raises psycopg.Error."""
-    raw = psycopg.connect(url, autocommit=True, **options(name=name, reads=reads))
+def connect(url: str, *, name: str = "faregate", reads: bool = False, statement_ms: int = STATEMENT_MS) -> Connection:
+    """Open a connection; one that only `reads` cannot write, one that writes does so durably. Raises psycopg.Error."""
+    raw = psycopg.connect(url, autocommit=True, **options(name=name, statement_ms=statement_ms))
+    try:
+        raw.execute(_ONLY_READS if reads else _DURABLE)
+    except psycopg.Error:
+        raw.close()
+        raise
     as_bigint(raw)
     return Connection(raw)
 
@@ -113,14 +145,14 @@ def as_bigint(raw: psycopg.Connection[Any]) -> None:
     raw.adapters.register_dumper(int, Int8Dumper)
 
 
-def options(*, name: str, reads: bool = False) -> dict[str, Any]:
+def options(*, name: str, statement_ms: int = STATEMENT_MS) -> dict[str, Any]:
     """How every connection is opened."""
     settings = {
         "lock_timeout": LOCK_MS,
-        "statement_timeout": SCAN_MS if reads else STATEMENT_MS,
-        "idle_in_transaction_session_timeout": SCAN_MS,
+        "statement_timeout": statement_ms,
+        "idle_in_transaction_session_timeout": IDLE_MS,
         "default_transaction_isolation": r"read\ committed",
-        "default_transaction_read_only": "on" if reads else "off",
+        **SERVERS_KEEPALIVES,
     }
     return {
         "application_name": name,
@@ -138,11 +170,20 @@ class Readers:
     going to be refused should not stand in line for it.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="faregate-reader")
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "faregate reader",
+        connections: int = READERS_MAX,
+        statement_ms: int = STATEMENT_MS,
+    ) -> None:
+        self._connect_to = functools.partial(connect, url, name=name, reads=True, statement_ms=statement_ms)
+        self._threads = ThreadPoolExecutor(connections, thread_name_prefix=name.replace(" ", "-"))
         self._own = threading.local()
         self._opened: list[Connection] = []
+        self._auditing = asyncio.Semaphore(1)
+        """A snapshot may take minutes: one at a time leaves the other connections to callers."""
         self._away_until_ns = 0
         self._closed = False
 
@@ -158,8 +199,10 @@ class Readers:
         return await self._run(read, b"")
 
     async def snapshot(self, read: Callable[[Connection], R]) -> R:
-        """Run `read` on one state of the database, whatever is written meanwhile."""
-        return await self._run(read, b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        """Run `read` on one state of the database, whatever is written meanwhile; each statement may take SCAN_MS."""
+        begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {SCAN_MS}"
+        async with self._auditing:
+            return await self._run(read, begin.encode())
 
     async def _run(self, read: Callable[[Connection], R], begin: bytes) -> R:
         if self._closed:
@@ -185,13 +228,25 @@ class Readers:
         return _within(self._connect(), read, begin)
 
     def _connect(self) -> Connection:
-        connection = connect(self._url, name="faregate reader", reads=True)
+        self._refuse_when_closed()
+        connection = self._connect_to()
         self._own.connection = connection
         self._opened.append(connection)
+        self._refuse_when_closed()  # Who ends the others may not have seen this one.
         return connection
 
-    def close(self) -> None:
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise psycopg.OperationalError("the readers are closed")
+
+    async def close(self) -> None:
+        """End what is being read, and take no more."""
         self._closed = True
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        for connection in self._opened:
+            connection.sever()
         self._threads.shutdown()
         for connection in self._opened:
             connection.close()

@@ -1,5 +1,10 @@
-"""Price versions (port.Prices): appended, never edited, and few, so this process has them all at hand."""
+"""Price versions (port.Prices): appended, never edited, and few, so this process has them all at hand.
 
+What another replica appends we are told. While we cannot be told, they are read anew before a call is quoted.
+"""
+
+import asyncio
+import time
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, Final
@@ -9,7 +14,7 @@ import msgspec
 from faregate.core.errors import Conflict, InvalidRequest
 from faregate.core.pricing import PriceVersion, in_force
 from faregate.store.committer import Writer
-from faregate.store.database import Connection, StoreRefused
+from faregate.store.database import Connection, Readers, StoreRefused
 
 _COLUMNS: Final = "id, model, valid_from, input, output, cache_write_5m, cache_write_1h, cache_read"
 _ALL: Final = f"SELECT {_COLUMNS} FROM price ORDER BY model, valid_from"  # noqa: S608 - constants
@@ -20,13 +25,21 @@ _INSERT: Final = f"INSERT INTO price({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 NOW_MS: Final = 1_000
 """How long ago is still now: whoever asks for "from now on" has read the clock a moment before we do."""
 
+FRESH_NS: Final = 2_000_000_000
+"""How long what was read is good while we would not hear of a change."""
+
 
 class Prices:
     """Implements port.Prices, and Office.price_add."""
 
-    def __init__(self, writer: Writer, versions: list[PriceVersion]) -> None:
+    def __init__(self, writer: Writer, readers: Readers, versions: list[PriceVersion]) -> None:
         self._writer = writer
-        self.keep(versions)
+        self._readers = readers
+        self._versions: list[PriceVersion] = []
+        self._trusted = True
+        self._read_at_ns: int | None = None
+        self._reading = asyncio.Lock()
+        self._keep(versions)
 
     def price(self, model: str, now_ms: int) -> PriceVersion | None:
         return in_force(self._by_model.get(model, ()), now_ms)
@@ -34,13 +47,31 @@ class Prices:
     def versions(self) -> list[PriceVersion]:
         return list(self._versions)
 
+    async def current(self) -> None:
+        if self._trusted:
+            return
+        async with self._reading:
+            if self._read_at_ns is None or time.monotonic_ns() - self._read_at_ns >= FRESH_NS:
+                await self.read_anew()
+
+    async def read_anew(self) -> None:
+        """Have what the database has. Raises NotReady."""
+        at_ns = time.monotonic_ns()
+        self._keep(await self._readers.scan(read))
+        self._read_at_ns = at_ns
+
+    def trust(self, trusted: bool) -> None:  # noqa: FBT001 - a listener says one word
+        """Whether we would hear of a change."""
+        self._trusted = trusted
+
     async def add(self, version: PriceVersion, *, now_ms: int) -> PriceVersion:
         """As Office.price_add."""
-        self.keep(await self._writer.submit(_add, (version, now_ms)))
+        self._keep(await self._writer.submit(_add, (version, now_ms)))
         return version
 
-    def keep(self, versions: list[PriceVersion]) -> None:
-        """Have these at hand, and no others."""
+    def _keep(self, versions: list[PriceVersion]) -> None:
+        if len(versions) < len(self._versions):
+            return  # Read before others that are kept by now: nothing is ever taken out.
         self._versions = versions
         self._by_model = {model: list(group) for model, group in groupby(versions, key=lambda version: version.model)}
 

@@ -1,5 +1,6 @@
 """Reading back (port.Records): receipts, answers that are kept, usage, a wallet and what is left of a key's caps."""
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,8 @@ from faregate.store.lease import Lease
 from faregate.store.statements import READ_ANSWER, READ_RECEIPT, RECEIPT_COLUMNS
 
 PAGE_MAX: Final = 1_000
+USAGE_MAX: Final = 2
+"""Pages of usage read at a time: one may be sought through a wallet's whole past, and calls must not wait behind it."""
 
 _SEEN: Final = "UPDATE node SET seen_at = seen_at + 1 WHERE name = ?"
 _SELECT_USAGE: Final = f"SELECT {RECEIPT_COLUMNS} FROM charge WHERE wallet_id = ?"  # noqa: S608 - constants
@@ -42,6 +45,7 @@ class Records:
         self._readers = readers
         self._node = node
         self._lease: Lease | None = None
+        self._seeking = asyncio.Semaphore(USAGE_MAX)
 
     def leased(self, lease: Lease) -> None:
         """Be not ready once this lease is lost."""
@@ -75,7 +79,8 @@ class Records:
         statement = _SELECT_USAGE + "".join(_FILTERS[name] for name in asked) + _NEWEST_FIRST
         # One more than the page tells whether there is another.
         values = (wallet_id, *asked.values(), limit + 1)
-        rows = await self._readers.scan(lambda connection: connection.execute(statement, values).fetchall())
+        async with self._seeking:
+            rows = await self._readers.scan(lambda connection: connection.execute(statement, values).fetchall())
         found = [receipts.receipt(row) for row in rows[:limit]]
         return Page(found, found[-1].id if len(rows) > limit else None)
 

@@ -136,8 +136,11 @@ class Readers:
             except sqlite3.Error as error:
                 raise unavailable(error) from error
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close both, waiting for a list that is being read."""
+        await asyncio.to_thread(self._close_scan)
+        self._point.close()
+
+    def _close_scan(self) -> None:
         with self._scan_lock:
             self._scan.close()
-        self._point.close()

@@ -63,7 +63,7 @@ class Store:
         watch: Watch | None = None,
     ) -> None:
         self.keys = keys.Keys(writer, readers, pepper)
-        self.prices = prices.Prices(writer, versions)
+        self.prices = prices.Prices(writer, readers, versions)
         self.ledger = Charges(writer, self.keys, node=node, incarnation=incarnation, spool=spool, watch=watch)
         self.records = Records(writer, readers, node=node)
         self.office = Office(writer, readers, self.keys, self.prices, clock)
@@ -140,7 +140,7 @@ class Store:
                     yield store
             finally:
                 await store.ledger.close()
-                opened.readers.close()  # Before the writer, which as the last one carries the log into the file.
+                await opened.readers.close()  # Before the writer, which as the last one carries the log into the file.
                 await committer.close()
 
     @staticmethod
