@@ -5,6 +5,7 @@ code; one that has something against a command is one with a trigger that refuse
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -226,13 +227,14 @@ async def test_an_end_is_spooled_only_while_nobody_else_may_have_given_the_call_
     database: Path, age_s: int
 ) -> None:
     file = database / "spool"
-    async with opening(database, node="a", spool=file) as store:
+    async with opening(database, node="a", spool=file) as store, contextlib.AsyncExitStack() as stack:
         await fund(store, 10_000_000)
         await store.ledger.reserve(reserve(1))
         now = [0]
         url = (database / URL).read_text()
         lease = Lease(Renewer(url), Readers(url, connections=1), store.ledger._writer, node="a", swept=_unheard,
                       incarnation=store.incarnation, now_ms=lambda: NOW, clock=lambda: now[0])  # fmt: skip
+        stack.push_async_callback(lease.close)
         await lease.renew()
         now[0] += age_s
         store.ledger.leased(lease)
@@ -244,7 +246,6 @@ async def test_an_end_is_spooled_only_while_nobody_else_may_have_given_the_call_
             else:
                 await store.ledger.settle(settle(1))
             assert file.exists() == (not age_s)
-        await lease.close()
 
 
 def _unheard(swept: Swept) -> None:
