@@ -292,7 +292,7 @@ async def test_what_only_advises_is_dropped_and_named_in_the_answer(
 async def test_a_prompt_over_the_context_window_is_refused_in_the_standard_words(gate: Gate) -> None:
     key = await gate.key()
     async with untouched(gate):
-        answer = await gate.message(key, ask(messages=[{"role": "user", "content": "word " * 250_000}]))
+        answer = await gate.message(key, ask(messages=[{"role": "user", "content": "word " * 300_000}]))
 
     message = refused(answer, 400, "invalid_request_error", "context_length_exceeded")["message"]
     head, _, tail = message.partition(" tokens > ")

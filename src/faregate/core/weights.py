@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 PRIOR: Final = (
-    0.25, 0.4, 0.5, 0.06, -0.02, 0.6, 1.0, 0.7,
+    0.3, 0.4, 0.5, 0.06, -0.02, 0.6, 1.0, 0.7,
     4.0, 8.0, 300.0, 0.3, 0.7, 0.0, 18_400.0, 0.0,
 )  # fmt: skip
 """Tokens for one of each of `prompt.KINDS`. A document has some four pages of 3,000 tokens and a page image each."""
