@@ -79,7 +79,7 @@ class Lease:
     @property
     def lapsed(self) -> bool:
         """Whether the last renewal is so long ago that the others may have given back what we hold."""
-        return self._clock() - self._renewed > LEASE_S
+        return self._clock() - self._renewed >= LEASE_S
 
     async def keep(self) -> None:
         """Renew until cancelled."""
