@@ -44,6 +44,15 @@ async def test_closing_finishes_what_is_queued_and_takes_no_more(tmp_path: Path)
         await at.committer.close()
 
 
+async def test_closing_writes_the_notes_that_nobody_waits_for(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        for number in range(3):
+            at.committer.note(str(number), write, str(number))
+        await at.committer.close()
+
+        assert sorted(at.lines()) == ["0", "1", "2"]
+
+
 async def test_a_note_is_written_by_itself(tmp_path: Path) -> None:
     async with desk(tmp_path) as at:
         at.committer.note("n", write, "note")
