@@ -260,6 +260,17 @@ def test_what_was_generated_is_counted_as_it_is_written_whatever_it_says(
     assert stream.meter.close().usage.output == max(1, -(-size // BYTES_PER_TOKEN))
 
 
+@given(st.lists(st.integers(0, 14), min_size=2, max_size=60), st.integers(1, 400))
+def test_the_padding_of_a_frame_is_not_counted_wherever_the_network_cut(padding: list[int], piece_bytes: int) -> None:
+    padded = [frame(delta("word")).replace(b"}}\n\n", b"}" + b" " * pad + b"}\n\n") for pad in padding]
+    whole, stream = b"".join(padded), new_stream()
+    stream.feed(frame(message_start(input_tokens=1)) + frame(BLOCK_START))
+    passed = b"".join(stream.feed(whole[at : at + piece_bytes]) for at in range(0, len(whole), piece_bytes))
+
+    assert passed == whole
+    assert stream.meter.close().usage.output == len(padding) * len("word") // BYTES_PER_TOKEN
+
+
 def test_each_block_has_deltas_of_its_own() -> None:
     tool: dict[str, Any] = {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use"}}
     json_delta = {"type": "input_json_delta", "partial_json": '{"a'}

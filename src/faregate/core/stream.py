@@ -21,6 +21,7 @@ from faregate.wire import sse
 
 _END: Final = b"message_stop"
 _PAYLOADS: Final = ("text", "partial_json", "thinking")
+_REST: Final = re.compile(rb'([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)" *\} *\} *\n\n')
 _STRING: Final = re.compile(rb' ?"((?:[^"\\]|\\.)*+)"')
 
 _decode = msgspec.json.Decoder().decode
@@ -37,7 +38,7 @@ class StreamFault(msgspec.Struct, frozen=True):
 class Stream:
     """One streamed answer, from its first byte to its end."""
 
-    __slots__ = ("_cutter", "_framing", "_head", "_message_id", "_model", "fault", "meter", "tail")
+    __slots__ = ("_cutter", "_head", "_message_id", "_model", "fault", "meter", "tail")
 
     def __init__(self, *, message_id: str, model: str, meter: Meter) -> None:
         self.meter = meter
@@ -49,8 +50,6 @@ class Stream:
         self._model = model
         self._head = b""
         """What the last delta that was read begins with; a block of its own has another index in it."""
-        self._framing = 0
-        """What of such a frame was not generated, in bytes."""
 
     @property
     def progress(self) -> Progress:
@@ -93,17 +92,16 @@ class Stream:
         """Count the frames from `at` on that are deltas like the last that was read; where they end.
 
         Within JSON neither a line end nor a quote can stand unescaped, so nothing that was generated looks like the end
-        or the head of a frame. One that has more lines behind its head is none of them.
+        or the head of a frame. One that has anything behind its text but the closing of the event is none of them;
+        Anthropic pads that with spaces, of no fixed number.
         """
-        head, end, frames = self._head, at, 0
+        head, end = self._head, at
         if head:
-            while whole.startswith(head, end):
-                line_end = whole.find(b"\n", end + len(head))
-                if not whole.startswith(b"\n\n", line_end):
-                    break
-                end = line_end + 2
-                frames += 1
-            self.meter.delivered(end - at - frames * self._framing)
+            size = 0
+            while whole.startswith(head, end) and (rest := _REST.match(whole, end + len(head))) is not None:
+                size += rest.end(1) - rest.start(1)
+                end = rest.end()
+            self.meter.delivered(size)
         return end
 
     def _frame(self, frame: sse.Frame) -> bytes:
@@ -165,7 +163,6 @@ class Stream:
             self.meter.delivered(len(msgspec.json.encode(event["delta"][name])) - 2)
             return
         self._head = before + colon + rest[: string.start(1)]
-        self._framing = len(frame.raw) - len(string[1])
         self.meter.delivered(len(string[1]))
 
     def _error(self, event: dict[str, Any]) -> bytes:

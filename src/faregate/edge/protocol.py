@@ -41,6 +41,9 @@ SEND_S: Final = 60.0
 LINGER_S: Final = 1.0
 """For a refused sender to read why: closing on bytes that are still coming would reset the connection instead."""
 
+PIPELINE_MAX: Final = 16
+"""Requests that may wait behind one on a connection: no client that we know sends more than one."""
+
 CALLS: Final = b"/v1/messages"
 
 NOT_PASSED_ON: Final = (b"upgrade", b"http2-settings", b"connection")
@@ -149,6 +152,9 @@ class Protocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= PIPELINE_MAX:
+            # Raised through the parser, which reads no further: what is being answered is the last of this connection.
+            raise OverflowError(f"more than {PIPELINE_MAX} requests wait behind the one that is being answered")
         self._head_open = False
         self._stop_clock()
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
@@ -209,7 +215,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._message_open:
+        if self._message_open and self.cycle.response_complete:
             self._start_clock(self.rest_s)
 
     def send_400_response(self, msg: str) -> None:

@@ -166,32 +166,26 @@ class PostgresWriter:
             except Exception as error:
                 passes = self._roll_back(error)
                 if not passes:
-                    return [self._alone(job, error, waits=waits) for job in batch]
+                    return [self._alone(job, waits=waits) for job in batch]
                 failure = error
             if time.monotonic_ns() >= until_ns:
                 return [unavailable(failure) for _ in batch]
             time.sleep(PAUSE_S)
 
-    def _alone(self, job: Job, error: Exception, *, waits: bool) -> Any:
-        # Of two replicas that write the same new name, the second is refused by an index, and finds on its second try
-        # what it could not see on its first.
-        for _ in range(2):
-            try:
-                return self._together([job], waits=waits and job.wallet_id not in self._stuck)[0]
-            except _Held as held:
-                self._roll_back(held)
-                self._stuck[job.wallet_id] = time.monotonic_ns() + STUCK_NS
-                return _PASSED_OVER
-            except _Unknown as unknown:
-                ended = self._read_back(unknown, 0)
-                return self._outcomes[0] if ended else unavailable(unknown, unknown=ended is None)
-            except Exception as refusal:
-                if self._roll_back(refusal):
-                    return unavailable(refusal)
-                error = refusal
-                if not isinstance(refusal, refusals.UniqueViolation):
-                    break
-        return answer(error)
+    def _alone(self, job: Job, *, waits: bool) -> Any:
+        # Of two replicas that write the same new name, the second was refused by an index, and now finds what it could
+        # not see then.
+        try:
+            return self._together([job], waits=waits and job.wallet_id not in self._stuck)[0]
+        except _Held as held:
+            self._roll_back(held)
+            self._stuck[job.wallet_id] = time.monotonic_ns() + STUCK_NS
+            return _PASSED_OVER
+        except _Unknown as unknown:
+            ended = self._read_back(unknown, 0)
+            return self._outcomes[0] if ended else unavailable(unknown, unknown=ended is None)
+        except Exception as refusal:
+            return unavailable(refusal) if self._roll_back(refusal) else answer(refusal)
 
     def _together(self, batch: list[Job], *, waits: bool) -> list[Any]:
         """One transaction; the answers are durable when it returns. Raises whatever it met, or _Held, or _Unknown."""
