@@ -271,6 +271,32 @@ def test_the_padding_of_a_frame_is_not_counted_wherever_the_network_cut(padding:
     assert stream.meter.close().usage.output == len(padding) * len("word") // BYTES_PER_TOKEN
 
 
+@pytest.mark.parametrize(
+    "data", [b'{"type":"overloaded_error"}', b'{"type":null}', b'{"type":"content_block_delta"}', b""]
+)
+def test_what_is_called_an_error_is_one_whatever_its_data_says(data: bytes) -> None:
+    stream = new_stream()
+    stream.feed(b"".join(map(frame, (message_start(input_tokens=1), BLOCK_START, delta("one")))))
+
+    assert stream.feed(b"event: error\ndata: " + data + b"\n\n") == b""
+    assert stream.progress is Progress.FAILED
+
+
+def test_an_end_that_is_called_a_ping_waits_to_be_paid_for() -> None:
+    stream = new_stream()
+    stream.feed(b"".join(map(frame, (message_start(input_tokens=1), BLOCK_START, delta("one")))))
+
+    assert stream.feed(b'event: ping\ndata: {"type":"message_stop"}\n\n') == b""
+    assert stream.progress is Progress.COMPLETE
+    assert new_stream_passes(b"event: ping\ndata: hello\n\n") and new_stream_passes(b"event: ping\n\n")
+
+
+def new_stream_passes(data: bytes) -> bool:
+    stream = new_stream()
+    stream.feed(frame(message_start(input_tokens=1)))
+    return stream.feed(data) == data and stream.progress is Progress.RUNNING
+
+
 def test_each_block_has_deltas_of_its_own() -> None:
     tool: dict[str, Any] = {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use"}}
     json_delta = {"type": "input_json_delta", "partial_json": '{"a'}

@@ -20,6 +20,7 @@ from faregate.core.meter import Meter, Progress
 from faregate.wire import sse
 
 _END: Final = b"message_stop"
+_ERROR: Final = b"error"
 _PAYLOADS: Final = ("text", "partial_json", "thinking")
 _REST: Final = re.compile(rb'([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)" *\} *\} *\n\n')
 _STRING: Final = re.compile(rb' ?"((?:[^"\\]|\\.)*+)"')
@@ -105,16 +106,17 @@ class Stream:
         return end
 
     def _frame(self, frame: sse.Frame) -> bytes:
-        if not frame.data and frame.event != _END:
+        if not frame.data and frame.event not in (_END, _ERROR):
             return frame.raw  # A comment, or a field we do not know.
-        if frame.event == b"ping":
-            return frame.raw
+        harmless = frame.event == b"ping"  # Unless its data says that it is something else.
         try:
             event = _decode(frame.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._fail("", "an event of the stream is not JSON")
+            return frame.raw if harmless else self._fail("", "an event of the stream is not JSON")
         if not isinstance(event, dict):
-            return self._fail("", "an event of the stream is not a JSON object")
+            return frame.raw if harmless else self._fail("", "an event of the stream is not a JSON object")
+        if frame.event == _ERROR:  # Clients end at its name, whatever its data calls itself.
+            return self._error(event)
         if frame.event == _END and event.get("type", "message_stop") != "message_stop":
             return self._fail("", "a message_stop says that it is none")  # Some clients end at the event's name.
         return self._event(frame, event)

@@ -225,7 +225,13 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, error: GatewayError) -> None:
         self._refused = True
         self._stop_clock()
-        cycle = self.cycle
+        cycle, running = self.cycle, self._running
+        if running is not None and running is not cycle and not running.response_complete:
+            # What broke off stands behind one that is being answered: that is the last, and what waited between may ask
+            # again elsewhere. None of it has begun.
+            running.keep_alive = False
+            self.pipeline.clear()
+            return
         if cycle is not None and not cycle.more_body and not cycle.response_complete:
             # A whole request is being answered, and its answer may not be broken into: the connection ends with it.
             cycle.keep_alive = False
