@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from faregate.edge.protocol import HEAD_BYTES_MAX, HEAD_S, PIPELINE_MAX, REST_S, Protocol
+from faregate.edge.protocol import HEAD_BYTES_MAX, HEAD_S, REST_S, Protocol
 from faregate.upstreams.script import stream
 from tests.contract.answers import refused
 from tests.contract.test_errors_at_the_door import MESSAGE
@@ -205,37 +205,6 @@ async def test_nonsense_behind_a_request_does_not_break_into_its_answer(tmp_path
         writer.close()
     assert first.startswith(b"HTTP/1.1 200") and b"HTTP/1.1" not in rest
     assert b"event: message_stop" in rest
-
-
-async def test_only_so_many_requests_may_wait_behind_one(gate: Gate) -> None:
-    url = httpx2.URL(gate.base_url)
-    reader, writer = await asyncio.open_connection(url.host, url.port)
-    writer.write(b"POST /v1/messages HTTP/1.1\r\n\r\n" * 2_000)
-    said = b""
-    with contextlib.suppress(ConnectionResetError):
-        async with asyncio.timeout(20):
-            while piece := await reader.read(65_536):
-                said += piece
-    writer.close()
-
-    assert 1 <= said.count(b"HTTP/1.1 401") <= PIPELINE_MAX + 1
-
-
-async def test_a_body_that_breaks_off_behind_a_stream_does_not_break_into_it(tmp_path: Path) -> None:
-    async with running(tmp_path, script=[stream(MESSAGE, gap_ms=20)]) as gate:
-        url = httpx2.URL(gate.base_url)
-        reader, writer = await asyncio.open_connection(url.host, url.port)
-        key = (await gate.key()).encode()
-        body = BODY.replace(b'"max_tokens":5', b'"max_tokens":50,"stream":true')
-        head = b"POST /v1/messages HTTP/1.1\r\nx-api-key: %b\r\ncontent-length: %d\r\n\r\n"
-        writer.write(head % (key, len(body)) + body)
-        first = await reader.readuntil(b"message_start")
-        writer.write(b"POST /v1/messages HTTP/1.1\r\nx-api-key: %b\r\ntransfer-encoding: chunked\r\n\r\nZZZ\r\n" % key)
-        async with asyncio.timeout(20):
-            rest = await reader.read()
-        writer.close()
-    assert first.startswith(b"HTTP/1.1 200") and b"HTTP/1.1" not in rest
-    assert b"event: message_stop" in rest and rest.endswith(b"0\r\n\r\n")
 
 
 async def test_a_head_has_ten_seconds_and_what_was_refused_has_a_minute_to_go() -> None:
