@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from bench.quotes.tokenizers import Tokenizer
+from faregate.upstreams.prefixes import usage_of
 
 BASE, MESSAGE, TOOLSET, TOOL, CALL = 7, 4, 330, 9, 12
 PIXELS_PER_TOKEN: Final = 750
@@ -50,7 +51,7 @@ class Truth:
         total = BASE + tokens
         marks = [index for index, block in enumerate(blocks) if block[2] and upto[index] >= CACHED_MIN]
         if not marks:
-            return _usage(total, 0, {"5m": 0, "1h": 0})
+            return usage_of(total, 0, {"5m": 0, "1h": 0})
         read = self._read(prefixes, marks, now_ms)
         done = upto[read] if read is not None else 0
         written, cached = {"5m": 0, "1h": 0}, done
@@ -59,7 +60,7 @@ class Truth:
             written[ttl] += max(0, upto[index] - done)
             done = max(done, upto[index])
             self._warm[prefixes[index]] = (now_ms + TTL_MS[ttl], ttl)
-        return _usage(total - done, cached, written)
+        return usage_of(total - done, cached, written)
 
     def forget(self, now_ms: int) -> None:
         """Drop what is no longer warm."""
@@ -128,15 +129,3 @@ def picture_tokens(data: str, tokens_max: int) -> int:
 def _ttl(block: dict[str, Any]) -> str | None:
     mark = block.get("cache_control")
     return str(mark.get("ttl", "5m")) if mark else None
-
-
-def _usage(plain: int, read: int, written: dict[str, int]) -> dict[str, Any]:
-    return {
-        "input_tokens": plain,
-        "cache_creation_input_tokens": sum(written.values()),
-        "cache_read_input_tokens": read,
-        "cache_creation": {
-            "ephemeral_5m_input_tokens": written["5m"],
-            "ephemeral_1h_input_tokens": written["1h"],
-        },
-    }

@@ -8,7 +8,7 @@ never passes at all - the relay renders one of its own from `fault`. What follow
        └──────────────────────────┴──error, nonsense──> FAILED      fault says why
 
 Deltas are the many; they are counted, not parsed. Once the first delta of a block has been read, its head is known, all
-that stands before what was generated: every frame that begins with it is a delta, and what it has more was generated.
+that stands before what was generated: every frame that begins with it is a delta, and its text is the string behind it.
 """
 
 import re

@@ -10,6 +10,8 @@ weight with its own doubt, so a key of one kind of text is known after a call or
 from collections.abc import Sequence
 from typing import Final
 
+from faregate.core.prompt import TEXT_KINDS
+
 PRIOR: Final = (
     0.3, 0.4, 0.5, 0.06, -0.02, 0.6, 1.0, 0.7,
     4.0, 8.0, 300.0, 0.3, 0.7, 0.0, 18_400.0, 0.0,
@@ -22,7 +24,6 @@ DOUBT: Final = (
 """How far from it they may well be."""
 SCALE_DOUBT: Final = 0.3
 """How far all weights of text may be off together: tokenizers differ in how fine they cut."""
-TEXT_KINDS: Final = 8
 
 NOISE: Final = 0.015
 """What two texts of the same counts differ by, of their tokens."""

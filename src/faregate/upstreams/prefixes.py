@@ -28,7 +28,7 @@ class Prefixes:
         marks = _marks(document, blocks)
         sizes = [_tokens(block) for block in blocks]
         if not marks:
-            return _usage(sum(sizes), 0, {"5m": 0, "1h": 0})
+            return usage_of(sum(sizes), 0, {"5m": 0, "1h": 0})
         last = max(marks)
         digests = _digests(document, blocks[: last + 1])
         warm = max((index for index in range(last + 1) if self._warm(digests[index], now)), default=-1)
@@ -38,7 +38,7 @@ class Prefixes:
                 written[ttl] += sum(sizes[start : index + 1])
                 start = index + 1
             self._remember(digests[index], now, ttl)
-        return _usage(sum(sizes[last + 1 :]), sum(sizes[: warm + 1]), written)
+        return usage_of(sum(sizes[last + 1 :]), sum(sizes[: warm + 1]), written)
 
     def _warm(self, digest: bytes, now: float) -> bool:
         """A prefix that is read lives on for another ttl."""
@@ -60,7 +60,8 @@ def tokens_in(document: dict[str, Any]) -> int:
     return sum(_tokens(block) for block in _blocks(document))
 
 
-def _usage(plain: int, read: int, written: dict[str, int]) -> dict[str, Any]:
+def usage_of(plain: int, read: int, written: dict[str, int]) -> dict[str, Any]:
+    """An input as an answer's usage tells it; `written` by ttl."""
     return {
         "input_tokens": plain,
         "cache_creation_input_tokens": sum(written.values()),
