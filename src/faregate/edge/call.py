@@ -176,7 +176,8 @@ class Call:
         if self._over:
             return  # Whoever has had the last word may go.
         self.gone = True
-        for callback in self._callbacks:
+        callbacks, self._callbacks = self._callbacks, []  # Once; and what they are of is not kept by us.
+        for callback in callbacks:
             callback()
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
