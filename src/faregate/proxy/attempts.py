@@ -93,9 +93,12 @@ class Attempts:
 
     def stop(self) -> None:
         """Stop what is under way at the upstream, whatever that is. Safe to repeat."""
-        kept = self.kept
-        if self._reply is not None:
-            self._reply.answer.cancel()
+        kept, reply = self.kept, self._reply
+        if reply is not None and reply.meter.progress is Progress.COMPLETE:
+            reply.answer.leave()
+            return
+        if reply is not None:
+            reply.answer.cancel()
         if kept is not None and not kept.done():
             kept.cancel()
         elif kept is not None and not kept.cancelled() and kept.exception() is None:
