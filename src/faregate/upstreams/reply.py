@@ -63,9 +63,9 @@ class Reply:
     """An `Answer` of the port."""
 
     __slots__ = (
-        "_chunks", "_ended", "_fault", "_first_byte_s", "_left_at", "_limits", "_line", "_loop", "_paused", "_paused_at",
-        "_paused_s", "_pieces_ticked", "_quiet_since", "_sated", "_sent_at", "_sink", "_sink_error", "_source",
-        "_unread_bytes", "_waiter", "headers", "pieces", "status",
+        "_chunks", "_ended", "_fault", "_first_byte_s", "_left_at", "_limits", "_line", "_loop", "_paused",
+        "_paused_at", "_paused_s", "_pieces_ticked", "_quiet_since", "_sated", "_sent_at", "_sink", "_sink_error",
+        "_source", "_unread_bytes", "_waiter", "headers", "pieces", "status",
     )  # fmt: skip
 
     def __init__(
