@@ -73,8 +73,8 @@ class Meter:
     def delta(self, usage: object) -> None:
         """`message_delta`, or the usage of a plain answer: totals that replace what was known."""
         if self.progress is Progress.RUNNING and _merge(self._counts, usage):
-            self._output_is_final = True
             self._estimated = type(usage) is dict and usage.get("estimated") is True
+            self._output_is_final = True
             self._uncounted_bytes = 0
 
     def stop(self) -> None:
