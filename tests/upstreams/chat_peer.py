@@ -25,6 +25,8 @@ class Played(msgspec.Struct, kw_only=True):
     """Bytes that are written at once."""
     breaks: bool = False
     """The connection ends before the answer does."""
+    held: asyncio.Event | None = None
+    """What ends the answer, behind its body, is written when this is set."""
     stalls: bool = False
     """Nothing follows, and the connection stays open until the other side closes it."""
 
@@ -73,6 +75,8 @@ class ChatPeer:
             piece = play.body[at : at + play.piece]
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             await writer.drain()
+        if play.held is not None:
+            await play.held.wait()
         if play.breaks:
             return False
         if play.stalls:

@@ -133,12 +133,12 @@ def test_thoughts_are_the_providers_own_and_stay_away() -> None:
 def test_documents_and_search_results_that_are_text_are_read_as_text() -> None:
     plain = {"type": "document", "title": "Law", "source": {"type": "text", "media_type": "text/plain", "data": "No."}}
     parts = {"type": "document", "source": {"type": "content", "content": [text("Yes."), PNG]}}
-    search = {"type": "search_result", "title": "T", "source": "https://s", "content": [text("Found.")]}
-    assert told(user(plain, search))[0]["content"] == "[Law]\n\nNo.\n\n[T, https://s]\nFound."
+    assert told(user(plain, SEARCH))[0]["content"] == "[Law]\n\nNo.\n\n[T, https://s]\nFound."
     assert told(user(parts))[0]["content"] == [{"type": "text", "text": "Yes."}, PNG_PART]
 
 
 PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="}}
+SEARCH = {"type": "search_result", "title": "T", "source": "https://s", "content": [text("Found.")]}
 CITED = {
     "type": "document",
     "source": {"type": "text", "media_type": "text/plain", "data": "x"},
@@ -151,6 +151,7 @@ CITED = {
     [
         (user(text("a"), PDF), "messages.0.content.1.source.type: documents of type 'base64'"),
         (user(CITED), "messages.0.content.0.citations: "),
+        (user({**SEARCH, "citations": {"enabled": True}}), "messages.0.content.0.citations: "),
         (user({"type": "image", "source": {"type": "file"}}), "messages.0.content.0.source.type: images"),
         (user({"type": "container_upload", "file_id": "f"}), "messages.0.content.0.type: 'container_upload' blocks"),
         (user(result(content=[text("a"), PDF])), "messages.0.content.0.content.1.source.type: "),

@@ -54,6 +54,17 @@ def test_an_answer_whose_usage_never_came_is_counted_by_us_and_says_so() -> None
         assert (told["input_tokens"], told["output_tokens"], told["estimated"]) == (30, 4, True)
 
 
+def test_reasoning_that_is_not_shown_is_counted_all_the_same() -> None:
+    message = translated(stream(delta(reasoning="x" * 40), *HELLO), shows_thinking=False)
+    assert message["usage"]["output_tokens"] == 14
+
+
+def test_a_usage_that_came_with_the_reason_is_not_forgotten() -> None:
+    last = peer.data(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], usage=usage(40, 7))
+    message = translated(b"".join([HELLO[0], last, peer.data(choices=[], usage=None), peer.DONE]))
+    assert message["usage"]["output_tokens"] == 7
+
+
 @pytest.mark.parametrize(
     ("finish", "choice", "told", "reason", "sequence"),
     [

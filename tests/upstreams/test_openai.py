@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from faregate.core.errors import Unsupported
+from faregate.upstreams import openai
 from faregate.upstreams.openai import OFFICIAL, REST_BYTES_MAX, OpenAI, api_prefix
 from faregate.upstreams.port import Answer, Fault, FaultKind, Upstream
 from faregate.upstreams.transport import Transport
@@ -93,6 +94,29 @@ async def test_a_connection_is_used_again_after_a_stream() -> None:
         for _ in range(3):
             await whole(await adapter.send(ask(stream=True)))
         assert peer.connections == 1
+
+
+async def test_a_connection_is_used_again_though_its_end_comes_late() -> None:
+    held = asyncio.Event()
+    async with playing(Played(body=HELLO, held=held)) as (adapter, peer):
+        answer = await adapter.send(ask(stream=True))
+        told = b""
+        while b"message_stop" not in told:
+            told += await answer.read()
+        held.set()
+        assert await answer.read() == b""
+        await whole(await adapter.send(ask(stream=True)))
+        assert peer.connections == 1
+
+
+async def test_more_than_an_answer_can_be_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai, "PLAIN_BYTES_MAX", 99)
+    too_long = plain(b" " * (openai.ERROR_BYTES_MAX + 1) + b'{"error": "x"}', 400)
+    async with playing(too_long, plain(message(content="Yes."))) as (adapter, peer):
+        assert await envelope(await adapter.send(ask())) == (400, "invalid_request_error", "")
+        with pytest.raises(Fault, match="more than 99 bytes"):
+            await adapter.send(ask())
+        assert len(peer.log) == 2
 
 
 async def test_a_peer_that_goes_on_behind_its_end_is_hung_up_on() -> None:

@@ -4,6 +4,7 @@ Method: a peer on loopback, which logs the keys that it was asked with. What a p
 hide, tests/upstreams/test_anthropic.py shows.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
@@ -56,6 +57,12 @@ async def test_a_refused_key_is_followed_by_the_next_and_rests(transport: Transp
         assert (await post(peer)).status == 200
         assert (await post(peer)).status == 200
         assert used(server) == ["Bearer a", "Bearer b", "Bearer b"]
+
+
+async def test_what_a_refused_key_was_told_is_not_waited_for(transport: Transport) -> None:
+    async with ChatPeer(Played(body=b"{", status=403, stalls=True), GOOD) as server:
+        assert (await post(peer_of(server, transport, "a", "b"))).status == 200
+        await asyncio.wait_for(server.hung_up.wait(), 10)
 
 
 async def test_when_every_key_is_refused_the_last_answer_is_the_answer(transport: Transport) -> None:

@@ -102,25 +102,19 @@ class OpenAI:
 
     async def _accepted(self, reply: Answer, translation: Translation, *, stream: bool) -> Answer:
         if reply.status != 200:
-            return _refused(of_answer(reply.status, await self._whole(reply, ERROR_BYTES_MAX)), reply.headers)
+            return _refused(of_answer(reply.status, await _whole(reply, ERROR_BYTES_MAX) or b""), reply.headers)
         streamed = reply.headers.get("content-type", "").startswith("text/event-stream")
         if stream and streamed:
             return Streamed(reply, translation)
-        found = translation.whole(await self._whole(reply, PLAIN_BYTES_MAX))
+        body = await _whole(reply, PLAIN_BYTES_MAX)
+        if body is None:
+            raise Fault(FaultKind.PROTOCOL, f"{self.name}: answered more than {PLAIN_BYTES_MAX} bytes")
+        found = translation.whole(body)
         if isinstance(found, Trouble):
             return _refused(found, reply.headers)
         if stream:
             raise Fault(FaultKind.PROTOCOL, f"{self.name}: answered without a stream")
         return Ready(200, _PLAIN_HEADERS, msgspec.json.encode(found))
-
-    async def _whole(self, reply: Answer, bytes_max: int) -> bytes:
-        pieces, size = [], 0
-        while piece := await reply.read():
-            pieces.append(piece)
-            size += len(piece)
-            if size > bytes_max:
-                raise Fault(FaultKind.PROTOCOL, f"{self.name}: answered more than {bytes_max} bytes")
-        return b"".join(pieces)
 
     def _head(self, path: str, key: Key) -> bytes:
         headers = [
@@ -189,6 +183,18 @@ class Ready:
 def api_prefix(prefix: str) -> str:
     """The path before `/chat/completions` and `/models`: `/v1` unless the base URL has a path of its own."""
     return prefix or "/v1"
+
+
+async def _whole(reply: Answer, bytes_max: int) -> bytes | None:
+    """All of an answer; None, and it is stopped, where that is more than the bound."""
+    pieces, size = [], 0
+    while piece := await reply.read():
+        pieces.append(piece)
+        size += len(piece)
+        if size > bytes_max:
+            reply.cancel()
+            return None
+    return b"".join(pieces)
 
 
 def _refused(trouble: Trouble, headers: Mapping[str, str]) -> Ready:
