@@ -1,12 +1,18 @@
 """A request says to the peer what it said to us: tools, sampling and form, or a refusal that names the parameter."""
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from faregate.core.errors import InvalidRequest, Unsupported
 from faregate.upstreams.chat_request import prefill, stops, translate
+from faregate.upstreams.chat_stream import Translation
 from faregate.wire.request import FIELDS
+from tests.upstreams.chat_peer import call, whole
+from tests.upstreams.chat_rules import asked
 
 USER = [{"role": "user", "content": "Hi"}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -127,3 +133,24 @@ def test_the_answers_first_words_are_gone_on_from() -> None:
     assert prefill(told()) == ""
     with pytest.raises(InvalidRequest, match=r"^messages\.1\.role: This model does not support assistant message pre"):
         told(official=True, messages=begun)
+
+
+IDS = st.from_regex(r"[a-zA-Z0-9_-]{1,12}", fullmatch=True)
+INPUTS = st.dictionaries(st.text(max_size=5), st.one_of(st.text(max_size=5), st.integers(0, 9), st.none()), max_size=3)
+
+
+@given(st.text(max_size=12), st.lists(st.tuples(IDS, INPUTS), max_size=3, unique_by=lambda pair: pair[0]))
+def test_what_a_peer_said_comes_back_to_it_as_it_said_it(text: str, calls: list[tuple[str, dict[str, Any]]]) -> None:
+    said = [call(None, json.dumps(given_), call_id=call_id, name="weather") for call_id, given_ in calls]
+    answer = Translation(asked(shows_thinking=True)).whole(
+        whole(content=text, reasoning="Hm.", tool_calls=said, finish="tool_calls" if calls else "stop")
+    )
+    assert isinstance(answer, dict)
+    turns = [*USER, {"role": "assistant", "content": answer["content"]}, {"role": "user", "content": "And?"}]
+    back = [message for message in told(messages=turns)["messages"] if message["role"] == "assistant"]
+
+    heard = [
+        (made["id"], json.loads(made["function"]["arguments"])) for turn in back for made in turn.get("tool_calls", [])
+    ]
+    assert heard == calls
+    assert [turn["content"] for turn in back] == ([text if text.strip() else None] if text.strip() or calls else [])

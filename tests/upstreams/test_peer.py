@@ -35,7 +35,7 @@ async def post(peer: Peer) -> Answer:
 
 
 def peer_of(server: ChatPeer, transport: Transport, *keys: str, auth: Auth = "bearer") -> Peer:
-    return Peer(name="up", base_url=f"{server.base_url}/p", api_keys=keys, auth=auth, transport=transport)
+    return Peer(base_url=f"{server.base_url}/p", api_keys=keys, auth=auth, transport=transport)
 
 
 def used(server: ChatPeer) -> list[str | None]:

@@ -55,9 +55,7 @@ class Anthropic:
         key nor URL, on a setting that cannot work.
         """
         self.name = name
-        self._peer = Peer(
-            name=name, base_url=base_url, api_keys=api_keys, auth=auth, transport=transport, recovery_s=recovery_s
-        )
+        self._peer = Peer(base_url=base_url, api_keys=api_keys, auth=auth, transport=transport, recovery_s=recovery_s)
         self._path = f"{self._peer.prefix}/v1/messages"
         self._models = dict(models or {})
         self._heads: dict[tuple[str, str, str | None, int], bytes] = {}

@@ -154,7 +154,8 @@ def _document(block: dict[str, Any], path: str) -> list[Part]:
 
 
 def _check_citations(block: dict[str, Any], path: str) -> None:
-    if (block.get("citations") or {}).get("enabled"):
+    citations = block.get("citations")  # Not judged at the door: a block's unknown insides are upstream's.
+    if isinstance(citations, dict) and citations.get("enabled"):
         raise Unsupported(f"{path}.citations: this model's upstream cannot cite; leave them out")
 
 

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from faregate.core.routing import asked_wait_ms
 
 REFUSALS: Final = frozenset({401, 403, 429})
@@ -22,13 +20,16 @@ REST_S_MAX: Final = 900.0
 """Upstream's own `retry-after` is heeded up to this."""
 
 
-class Key(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """One of them. Its repr shows its place alone."""
+class Key:
+    """One of them. No Struct: those show their fields to whatever prints them."""
 
-    place: int
-    """From 0, in the order of the settings."""
-    secret: str | None
-    """None: no key is sent, for a server that asks for none."""
+    __slots__ = ("place", "secret")
+
+    def __init__(self, place: int, secret: str | None) -> None:
+        self.place = place
+        """From 0, in the order of the settings."""
+        self.secret = secret
+        """None: no key is sent, for a server that asks for none."""
 
     def __repr__(self) -> str:
         return f"Key({self.place})"

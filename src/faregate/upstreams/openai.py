@@ -58,9 +58,7 @@ class OpenAI:
         key nor URL, on a setting that cannot work.
         """
         self.name = name
-        self._peer = Peer(
-            name=name, base_url=base_url, api_keys=api_keys, auth=auth, transport=transport, recovery_s=recovery_s
-        )
+        self._peer = Peer(base_url=base_url, api_keys=api_keys, auth=auth, transport=transport, recovery_s=recovery_s)
         self._models = dict(models or {})
         self._official = OFFICIAL.fullmatch(self._peer.origin.host) is not None
         path = f"{api_prefix(self._peer.prefix)}/chat/completions"

@@ -28,7 +28,6 @@ class Peer:
     def __init__(
         self,
         *,
-        name: str,
         base_url: str,
         api_keys: Sequence[str],
         auth: Auth,
@@ -36,7 +35,6 @@ class Peer:
         recovery_s: float = RECOVERY_S,
     ) -> None:
         """Raises ValueError, with a sentence that holds neither key nor URL, on a setting that cannot work."""
-        self.name = name
         self.origin, self.prefix = parse_base_url(base_url)
         self.keys = Keys(api_keys)
         self.transport = transport
