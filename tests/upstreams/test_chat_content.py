@@ -137,6 +137,12 @@ def test_documents_and_search_results_that_are_text_are_read_as_text() -> None:
     assert told(user(parts))[0]["content"] == [{"type": "text", "text": "Yes."}, PNG_PART]
 
 
+@pytest.mark.parametrize("citations", [None, [], ["x"], "x", 3, {}, {"enabled": False}])
+def test_citations_that_ask_for_nothing_are_left_out(citations: Any) -> None:
+    source = {"type": "text", "media_type": "text/plain", "data": "No."}
+    assert told(user({"type": "document", "source": source, "citations": citations}))[0]["content"] == "No."
+
+
 PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="}}
 SEARCH = {"type": "search_result", "title": "T", "source": "https://s", "content": [text("Found.")]}
 CITED = {

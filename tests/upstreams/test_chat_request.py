@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from faregate.core.errors import InvalidRequest, Unsupported
 from faregate.upstreams.chat_request import prefill, stops, translate
 from faregate.upstreams.chat_stream import Translation
-from faregate.wire.request import FIELDS
+from faregate.wire.request import FIELDS, Malformed, read
 from tests.upstreams.chat_peer import call, whole
 from tests.upstreams.chat_rules import asked
+from tests.wire.bodies import changed, rich
 
 USER = [{"role": "user", "content": "Hi"}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -154,3 +155,52 @@ def test_what_a_peer_said_comes_back_to_it_as_it_said_it(text: str, calls: list[
     ]
     assert heard == calls
     assert [turn["content"] for turn in back] == ([text if text.strip() else None] if text.strip() or calls else [])
+
+
+def places(value: Any, path: str = "") -> list[str]:
+    """Every place in a document."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = [f"{path}.{step}".lstrip(".") for step, _ in inner]
+    return found + [place for step, each in inner for place in places(each, f"{path}.{step}".lstrip("."))]
+
+
+NONSENSE = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(0, 9), st.sampled_from(["", "x", "text", "file", "enabled"])),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["type", "enabled", "x"]), inner),
+    max_leaves=4,
+)
+
+
+@given(st.data())
+def test_whatever_the_door_lets_in_is_translated_or_refused(data: st.DataObject) -> None:
+    document = changed(rich(), "messages.0.content.2", LAW)
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.sampled_from(places(document)))
+        if data.draw(st.booleans()):
+            place = f"{place.rpartition('.')[0]}.{data.draw(st.sampled_from(sorted(MORE)))}".lstrip(".")
+        try:
+            document = changed(document, place, data.draw(NONSENSE))
+        except (KeyError, TypeError, IndexError, ValueError):
+            continue
+    try:
+        read(document, version="2023-06-01", beta=data.draw(st.booleans()))
+    except Malformed:
+        return
+    try:
+        json.dumps(translate(document, model="m", official=data.draw(st.booleans()), stream=True))
+    except (Unsupported, InvalidRequest) as refusal:
+        assert ": " in refusal.message
+
+
+LAW = {
+    "type": "document",
+    "source": {"type": "content", "content": [{"type": "text", "text": "No."}]},
+    "citations": {"enabled": False},
+}
+MORE = {"citations", "title", "context", "strict", "description", "is_error", "output_format", "thinking", "user_id",
+        "disable_parallel_tool_use", "top_k", "container", "content", "cache_control"}  # fmt: skip
+
+
+def test_a_request_of_nearly_everything_is_translated_whole() -> None:
+    body = translate(changed(rich(), "messages.0.content.2", LAW), model="m", official=False, stream=True)
+    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "tool", "user"]
