@@ -56,6 +56,14 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[str, ...],
         Meta(description="CIDRs of proxies in front of the gateway: only from these is `x-forwarded-for` believed."),
     ] = ()
+    calls_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Calls under way at once, of all keys together; one more is answered 503.",
+        ),
+    ] = 10_000
     body_bytes_max: Annotated[
         int, Meta(ge=1024, le=2**30, description="Largest request body, in bytes; a larger one is answered 413.")
     ] = 32 * 1024 * 1024

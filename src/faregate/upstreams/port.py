@@ -80,6 +80,10 @@ class Answer(Protocol):
         On an answer that was read to its end it does nothing: that connection has gone back to the pool.
         """
 
+    def leave(self) -> None:
+        """All that matters has been read. What only closes its framing may still come, in a moment, so that its
+        connection serves again; anything else is as good as `cancel`."""
+
 
 async def pour(answer: Answer, sink: Sink) -> bool:
     """`Answer.pour` of an answer that can only be read."""
