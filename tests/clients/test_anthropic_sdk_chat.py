@@ -102,6 +102,7 @@ async def test_the_conversation_goes_on_with_the_tools_result(house: House) -> N
     _, said, told = house.peer.log[1].body["messages"]
     assert said["tool_calls"][0]["id"] == told["tool_call_id"] == tool.id == "chatcmpl-tool-1"
     assert told == {"role": "tool", "tool_call_id": tool.id, "content": "25 C"}
+    assert house.peer.connections == 1, "the first one serves again"
 
 
 async def test_an_answer_that_the_peer_did_not_count_is_billed_by_our_count_and_says_so(house: House) -> None:

@@ -109,6 +109,23 @@ async def test_a_connection_is_used_again_though_its_end_comes_late() -> None:
         assert peer.connections == 1
 
 
+async def test_an_answer_that_is_left_gives_its_connection_back_only_when_it_was_read_to_its_end() -> None:
+    held = asyncio.Event()
+    async with playing(Played(body=HELLO, held=held), Played(body=HELLO[:300], stalls=True)) as (adapter, peer):
+        answer = await adapter.send(ask(stream=True))
+        told = b""
+        while b"message_stop" not in told:
+            told += await answer.read()
+        answer.leave()
+        held.set()
+        assert await answer.read() == b""
+        second = await adapter.send(ask(stream=True))
+        assert await second.read()
+        second.leave()
+        await asyncio.wait_for(peer.hung_up.wait(), 10)
+        assert peer.connections == 1
+
+
 async def test_more_than_an_answer_can_be_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai, "PLAIN_BYTES_MAX", 99)
     too_long = plain(b" " * (openai.ERROR_BYTES_MAX + 1) + b'{"error": "x"}', 400)

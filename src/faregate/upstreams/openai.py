@@ -148,6 +148,12 @@ class Streamed:
     def cancel(self) -> None:
         self._reply.cancel()
 
+    def leave(self) -> None:
+        if self._translation.state is State.COMPLETE:
+            self._reply.leave()
+        else:
+            self._reply.cancel()
+
     async def _read_out(self) -> bytes:
         """Take what stands behind the end, so that the connection can be used again."""
         size = 0
@@ -176,6 +182,8 @@ class Ready:
 
     def cancel(self) -> None:
         self._body = b""
+
+    leave = cancel
 
 
 def api_prefix(prefix: str) -> str:
