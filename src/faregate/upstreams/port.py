@@ -52,6 +52,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """`anthropic-beta`, as it came."""
     wallet_id: str
     """For adapters whose upstream shares a cache between tenants."""
+    input_guess: int = 0
+    """Input tokens as the quote estimates them, for adapters whose upstream counts them only at the end."""
     on_wire: Callable[[], None] | None = None
     """Called when the request is about to be written: from here on it may cost, whether or not an answer comes."""
 
