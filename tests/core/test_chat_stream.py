@@ -155,6 +155,14 @@ def test_a_call_without_arguments_is_given_an_empty_object() -> None:
     assert [call["arguments"] for call in gathered(fed(start, *at))["calls"]] == [{}, {"at": 1}]
 
 
+def test_what_a_block_begins_with_is_said_too() -> None:
+    start = event("message_start", message={"id": ID, "model": "m"})
+    blocks = [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Hello"}]
+    said = gathered(fed(start, *(event("content_block_start", index=i, content_block=b) for i, b in enumerate(blocks))))
+
+    assert (said["reasoning_content"], said["content"]) == ("Hm.", "Hello")
+
+
 def test_a_ping_is_a_comment_and_what_is_not_known_is_nothing() -> None:
     start = event("message_start", message={"id": ID, "model": "m"})
     strange = [b": comment\n\n", event("news", index="x"), sse.render(b"news", b"not json"), b"data:\n\n"]

@@ -72,6 +72,7 @@ async def test_what_was_dropped_here_and_there_is_named_once_and_as_it_was_sent(
     call.send(FRAMES[0])
 
     assert line.said.headers["x-dropped-parameters"] == "seed, thinking, reasoning_effort"
+    assert b"".join(line.written).count(b"x-dropped-parameters") == 1
     assert line.said.headers["x-credits-max"] == "1"
 
 

@@ -87,7 +87,7 @@ class ChatCall(Call):
                 dropped += map(chat.place, value.decode().split(", "))
         kept = [header for header in headers if header[0] != DROPPED]
         if dropped:
-            kept.append((DROPPED, ", ".join(dict.fromkeys(dropped)).encode()))
+            kept.append((DROPPED, ", ".join(dropped).encode()))
         return [*kept, self._numbered]
 
     def _envelope(self, error: GatewayError, request_id: str) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _left_out(given: dict[str, Any]) -> list[str]:
         elif name in ADVICE:
             if not ADVICE[name](value):
                 dropped.append(name)
-        elif name not in _TRANSLATED:
+        elif name not in KNOWN:
             strangers += 1
             if strangers > STRANGERS_MAX or _NAMED.fullmatch(name) is None:
                 raise Malformed(EXTRA, name[:64])
@@ -188,8 +188,9 @@ def _usage_wanted(given: dict[str, Any]) -> bool:
     return wanted is True
 
 
-_TRANSLATED: Final = frozenset({
+KNOWN: Final = frozenset({
     *PASSED, "messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice", "parallel_tool_calls",
     "temperature", "top_p", "stop", "reasoning_effort", "response_format", "stream_options", "user",
     "safety_identifier",
 })  # fmt: skip
+"""What is written anew, beside what is refused or left out."""
