@@ -11,11 +11,12 @@ import pytest
 
 from faregate.core.money import NANOS_PER_CREDIT
 from faregate.edge import desk
-from faregate.upstreams.script import failure, frames_of, plain
+from faregate.edge.protocol import Protocol
+from faregate.upstreams.script import events, failure, frames_of, plain
 from faregate.upstreams.script import stream as streamed
 from tests.contract.chats import ASK, CHAT, chat, chunks, completion, ride, stream, text
 from tests.contract.handmade import by_hand
-from tests.contract.riders import NO_RETRY, message
+from tests.contract.riders import NO_RETRY, message, until
 from tests.gateway import MODEL, running
 
 QUOTE = ["x-credits-max", "x-credits-estimated", "x-credits-input", "x-credits-remaining", "x-max-tokens-effective",
@@ -115,6 +116,24 @@ async def test_who_hangs_up_pays_once_for_what_was_made_for_them(folder: Path, h
 
         assert made > 0 and (receipt["outcome"], receipt["basis"]) == ("client_gone", "counted")
         assert await gate.books() == (OPENING - 9 * 1_000 - -(-made // 4) * 5_000, 0)
+        rider.leave()
+
+
+async def test_a_caller_who_takes_nothing_slows_upstream_down_and_has_left(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Protocol, "send_s", 0.2)
+    endless = frames_of(message("x" * 30_000_000, input_tokens=9, output_tokens=1), deltas=600)[:-2]
+    async with running(folder, script=[events(endless)]) as gate:
+        key = await gate.key()
+        rider = await ride(gate, key)
+        await rider.until(b"assistant")
+        (receipt,) = await gate.settled(key)
+
+        assert (receipt["outcome"], receipt["charged"]) == ("client_gone", receipt["max"])
+        await until(lambda: gate.upstream.log[0].hung_up)
+        assert gate.upstream.log[0].bytes_written < 20_000_000, "it was not read on for nobody"
+        assert (await gate.books())[1] == 0
         rider.leave()
 
 
