@@ -75,7 +75,9 @@ def _type(declared: Type) -> str:
         return " \\| ".join(f"`{value}`" for value in here.values)
     if isinstance(here, VarTupleType):
         return f"list of {_type(here.item_type)}"
-    name = {"IntType": "integer", "FloatType": "number", "StrType": "string"}[type(here).__name__]
+    name = {"BoolType": "`true` \\| `false`", "IntType": "integer", "FloatType": "number", "StrType": "string"}[
+        type(here).__name__
+    ]
     low = getattr(here, "ge", None)
     low = getattr(here, "gt", None) if low is None else low
     high = getattr(here, "le", None)
@@ -85,6 +87,8 @@ def _type(declared: Type) -> str:
 def _default(value: Any) -> str:
     if value is None or value == ():
         return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 
 

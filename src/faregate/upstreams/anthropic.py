@@ -6,7 +6,6 @@ is in no repr, log line or fault.
     Ask ──> head (kept per version and beta) + body ──> Transport ──> Reply, which is the Answer
 """
 
-import time
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -31,10 +30,6 @@ COUNTED_FIELDS: Final = frozenset(
 COUNT_BYTES_MAX: Final = 256 * 1024
 """A count is a few bytes and an error a few hundred; more is not an answer to this question."""
 
-FAILURES_MAX: Final = 3
-RECOVERY_S: Final = 10.0
-"""See `healthy`."""
-
 
 class Anthropic:
     """An `Upstream` of the port. It borrows its transport, which several upstreams may share."""
@@ -49,7 +44,6 @@ class Anthropic:
         api_key: str,
         transport: Transport,
         auth: Literal["x-api-key", "bearer"] = "x-api-key",
-        recovery_s: float = RECOVERY_S,
     ) -> None:
         """Raises ValueError, with a sentence that holds neither key nor URL, on a setting that cannot work."""
         self.name = name
@@ -61,9 +55,6 @@ class Anthropic:
         if not api_key:
             raise ValueError("api_key: is empty")
         self._heads: dict[tuple[str, str, str | None], bytes] = {}
-        self._recovery_s = recovery_s
-        self._failures = 0
-        self._failed_at = 0.0
         # A key or prefix that cannot stand in a request is found now and not by the first caller.
         self._head(self._path, "2023-06-01", None)
 
@@ -109,24 +100,12 @@ class Anthropic:
         return text
 
     def healthy(self) -> bool:
-        """False for `recovery_s` after the last of three or more attempts in a row that found no connection; then a
-        call may try again. Statuses and streams that broke are not held against it: the breaker judges those.
-        """
-        return self._failures < FAILURES_MAX or time.monotonic() - self._failed_at >= self._recovery_s
+        """There is nothing of ours that could be down; of the other side the breaker knows."""
+        return True
 
     async def _post(self, path: str, ask: Ask, body: bytes, first_byte_s: float) -> Answer:
         head = self._heads.get((path, ask.version, ask.beta)) or self._head(path, ask.version, ask.beta)
-        try:
-            answer = await self._transport.send(
-                self._origin, head, body, first_byte_s=first_byte_s, on_wire=ask.on_wire
-            )
-        except Fault as fault:
-            if fault.kind is FaultKind.CONNECT:
-                self._failures += 1
-                self._failed_at = time.monotonic()
-            raise
-        self._failures = 0
-        return answer
+        return await self._transport.send(self._origin, head, body, first_byte_s=first_byte_s, on_wire=ask.on_wire)
 
     def _head(self, path: str, version: str, beta: str | None) -> bytes:
         for name, value in (("anthropic-version", version), ("anthropic-beta", beta)):
