@@ -59,6 +59,7 @@ class Attempts:
         self._asked_model = fare.asked_model
         self._new_meter = fare.meter
         self._trail = fare.trail
+        self._guess = fare.quote.guess.usage
         self._permit = -1
         """Of the good attempt, while a fault of its stream has not been reported."""
         self._waiting: asyncio.Task[Any] | None = None
@@ -122,6 +123,8 @@ class Attempts:
             try:
                 reply = await (self._keep if self._runs_on else self._attempt)(upstream)
             except Failed as error:
+                if self.sent and error.word == FaultKind.TIMEOUT:  # It has what was asked, and may finish it unseen.
+                    self.lost.append(msgspec.structs.replace(self._guess, output=0))
                 failed, self.sent, self.kept = error, False, None
                 dispatch.bad(
                     name, permit, model, time(),
