@@ -21,6 +21,7 @@ from faregate import shipped
 from faregate.core.access import Key
 from faregate.core.estimate import Estimator
 from faregate.core.pricing import in_force
+from faregate.core.routing import Routes
 from faregate.proxy import entry, fare
 from faregate.proxy.port import Caller, Gateway
 
@@ -70,7 +71,7 @@ def gateway() -> Gateway:
     catalog, now = shipped.load_catalog(), time.time_ns() // 1_000_000
     price = in_force([one for one in catalog.prices() if one.model == MODEL], now)
     prices = SimpleNamespace(price=lambda *_: price)
-    made = SimpleNamespace(catalog=catalog, prices=prices, estimator=Estimator(), now_ms=lambda: now)
+    made = SimpleNamespace(catalog=catalog, prices=prices, routes=Routes([]), estimator=Estimator(), now_ms=lambda: now)
     return cast(Gateway, made)
 
 

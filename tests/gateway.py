@@ -30,6 +30,8 @@ from tests.postgres import URL
 
 MODEL = "claude-haiku-4-5"
 UPSTREAM_KEY = "sk-upstream-secret-0123456789"
+PATIENT = "[breaker]\nfailures_max = 10_000\nshare_percent = 100\n"
+"""Or a claim about one failure would depend on how many there were before it."""
 ASK: dict[str, Any] = {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello there"}]}
 
 
@@ -162,7 +164,7 @@ async def wired(
     file = folder / "faregate.toml"
     file.write_text(
         f'[[upstreams]]\nname = "fake"\nkind = "anthropic"\nbase_url = "{upstream.base_url}"\n'
-        f'api_key_env = "UPSTREAM_KEY"\n[log]\nlevel = "error"\n{toml}'
+        f'api_key_env = "UPSTREAM_KEY"\n[log]\nlevel = "error"\n{"" if "[breaker]" in toml else PATIENT}{toml}'
     )
     environ = {
         "FAREGATE_HOME": str(folder / "home"),

@@ -24,7 +24,7 @@ COUNTS_NO_MONEY: Final = ("committer.py",)
 """The committer carries commands without reading an amount in them, and its waits are seconds."""
 
 MONEY: Final = [
-    *(PACKAGE / "core" / f"{name}.py" for name in ("money", "pricing", "ledger", "quote")),
+    *(PACKAGE / "core" / f"{name}.py" for name in ("money", "pricing", "costs", "ledger", "quote")),
     *(path for path in sorted((PACKAGE / "store").rglob("*.py")) if path.name not in COUNTS_NO_MONEY),
 ]
 

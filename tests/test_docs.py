@@ -24,6 +24,7 @@ from faregate.shipped import load_catalog
 from faregate.telemetry import Telemetry
 from faregate.wire import chat
 from tests.test_telemetry import good
+from tests.test_upstream_figures import feed
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
@@ -141,6 +142,7 @@ def exported() -> dict[str, tuple[str, str]]:
     telemetry = Telemetry()
     telemetry.finished(good())
     telemetry.committed(3, 0.001)
+    feed(telemetry.upstreams)
     text = telemetry.render().decode()
     found = {}
     for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE):

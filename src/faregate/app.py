@@ -31,7 +31,11 @@ except ImportError:  # Windows has no such limits.
 
 from faregate.audits import audit_hourly
 from faregate.core import routing
+from faregate.core.breaker import Bounds
+from faregate.core.budget import Allowance
 from faregate.core.catalog import Catalog
+from faregate.core.costs import Costs
+from faregate.core.dispatch import Dispatch
 from faregate.core.estimate import Estimator
 from faregate.core.ids import CHANCE_BITS, ulid
 from faregate.core.routing import Routes
@@ -172,7 +176,9 @@ async def gateway(settings: Settings, *, port: int = 0) -> AsyncIterator[Running
         opened_store(settings, catalog.prices(), port=port, telemetry=telemetry) as store,
         running_upstreams(settings) as upstreams,
     ):
+        costs = Costs(settings.costs, catalog.prices(), models=lambda name: _id(catalog, name))
         gate = _gateway(settings, catalog, store, telemetry, upstreams)
+        telemetry.upstreams.watch(gate.dispatch, list(upstreams), costs=costs)
         door = _door(settings, gate, telemetry)
         log = structlog.get_logger()
         beside = [
@@ -180,7 +186,7 @@ async def gateway(settings: Settings, *, port: int = 0) -> AsyncIterator[Running
             asyncio.create_task(forget_answers(store.records, now_ms=wall_clock, log=log)),
         ]
         try:
-            yield Running(gate, door, _desk(store, catalog), store)
+            yield Running(gate, door, _desk(store, catalog, costs), store)
             await door.quiet()
         finally:
             await gate.drains.close(0)
@@ -200,8 +206,15 @@ def _gateway(
         catalog=catalog,
         upstreams=upstreams,
         routes=Routes(
-            list(upstreams), {_id(catalog, route.model) or route.model: route.upstreams for route in settings.routes}
+            list(upstreams),
+            {
+                _id(catalog, route.model) or route.model: routing.Route(
+                    upstreams=route.upstreams, weights=route.weights, affinity=route.affinity
+                )
+                for route in settings.routes
+            },
         ),
+        dispatch=_dispatch(settings),
         retry=routing.Retry(attempts_max=settings.retry.attempts_max, budget_ms=int(settings.retry.budget_s * 1_000)),
         abandon_budget=settings.limits.abandon_nanos,
         keeping=Keeping(
@@ -215,6 +228,19 @@ def _gateway(
     )
 
 
+def _dispatch(settings: Settings) -> Dispatch:
+    breaker, retry = settings.breaker, settings.retry
+    bounds = Bounds(
+        failures_max=breaker.failures_max,
+        share_max=breaker.share_percent,
+        window_calls_min=breaker.window_calls_min,
+        window_s=breaker.window_s,
+        rest_s=breaker.rest_s,
+        rest_s_max=breaker.rest_s_max,
+    )
+    return Dispatch(bounds, Allowance(share=retry.share_percent, floor_per_s=retry.floor_per_s))
+
+
 def _door(settings: Settings, gate: Gateway, telemetry: Telemetry) -> Door:
     intake = Intake(
         body_bytes_max=settings.server.body_bytes_max,
@@ -225,8 +251,14 @@ def _door(settings: Settings, gate: Gateway, telemetry: Telemetry) -> Door:
     return Door(gate, intake, api.app(), calls_max=settings.server.calls_max)
 
 
-def _desk(store: Store, catalog: Catalog) -> Desk:
-    return Desk(office=store.office, records=store.records, prices=store.prices, models=lambda name: _id(catalog, name))
+def _desk(store: Store, catalog: Catalog, costs: Costs) -> Desk:
+    return Desk(
+        office=store.office,
+        records=store.records,
+        prices=store.prices,
+        models=lambda name: _id(catalog, name),
+        costs=costs,
+    )
 
 
 def _id(catalog: Catalog, name: str) -> str | None:

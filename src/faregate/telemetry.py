@@ -9,7 +9,7 @@ share figures.
     tokens      by model, class                estimate over charge: 1 is exact
     credits     charged, held                  committer: batch size and wait
     error       |estimate - charge| / charge, of the call and of its input, by whether the prompt's prefix was known
-    holds       open now                       upstream attempts by upstream, result
+    holds       open now                       of upstreams: see `upstream_figures`
 """
 
 from bisect import bisect_left
@@ -24,6 +24,7 @@ from faregate.core.ledger import Outcome
 from faregate.core.money import NANOS_PER_CREDIT
 from faregate.logs import RequestLog
 from faregate.proxy.record import CallRecord
+from faregate.upstream_figures import Upstreams
 from faregate.wire.usage import Usage
 
 Metric = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -55,12 +56,13 @@ class Telemetry(Collector):
         self._audit_findings: int | None = None
         self._spooled = 0
         self._models: dict[str | None, _ModelFigures] = {}
-        self._attempts: dict[tuple[str, str], int] = {}
         self._added = _Spread(ADDED_SECONDS)
         self._batch = _Spread(BATCHES)
         self._wait = _Spread(ADDED_SECONDS)
         self.registry = CollectorRegistry()
         self.registry.register(self)
+        self.upstreams = Upstreams()
+        self.registry.register(self.upstreams)
 
     def reserved(self, held: int) -> None:
         """A hold was taken; the record of the same call, with the same `held`, frees it."""
@@ -71,8 +73,7 @@ class Telemetry(Collector):
         """Count one request that has ended, and log it."""
         model = self._models.get(record.model) or self._model(record.model)
         model.finished(record)
-        for attempt in record.attempts:
-            self._attempted(attempt.upstream, attempt.error or "ok")
+        self.upstreams.finished(record)
         if record.added_ms is not None:
             self._added.observe(record.added_ms / 1_000)
         if record.held:
@@ -106,18 +107,13 @@ class Telemetry(Collector):
         )
         tokens = CounterMetricFamily("faregate_tokens", "Tokens charged, by class.", labels=["model", "class"])
         credits_charged = CounterMetricFamily("faregate_credits_charged", "Credits charged.", labels=["model"])
-        attempts = CounterMetricFamily(
-            "faregate_upstream_attempts", "Tries at an upstream.", labels=["upstream", "result"]
-        )
         for name, figures in models:
             for (status, outcome), count in figures.requests.items():
                 requests.add_metric([name, str(status), outcome], count)
             for kind in _CLASSES:
                 tokens.add_metric([name, kind], figures.tokens[kind])
             credits_charged.add_metric([name], figures.nanos_charged / NANOS_PER_CREDIT)
-        for (upstream, result), count in self._attempts.items():
-            attempts.add_metric([upstream, result], count)
-        yield from (requests, tokens, credits_charged, attempts)
+        yield from (requests, tokens, credits_charged)
 
         for metric, help_, spread in (
             ("faregate_first_event_seconds", "Request to first event.", "first_event"),
@@ -155,12 +151,6 @@ class Telemetry(Collector):
             figures = self._models[model] = _ModelFigures(model or "unknown")
             return figures
         return self._models.setdefault(_OTHER, _ModelFigures(_OTHER))
-
-    def _attempted(self, upstream: str, result: str) -> None:
-        labels = (upstream, result)
-        if labels not in self._attempts and len(self._attempts) >= LABELS_MAX:
-            labels = (_OTHER, _OTHER)
-        self._attempts[labels] = self._attempts.get(labels, 0) + 1
 
 
 class _ModelFigures:

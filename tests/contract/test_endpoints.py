@@ -284,6 +284,7 @@ async def test_health_readiness_and_metrics(gate: Gate) -> None:
     assert (await gate.get("/healthz")).json() == {"status": "ok"}
     assert (await gate.get("/readyz")).json() == {
         "status": "ready", "database": "writable", "upstreams": {"fake": True},
+        "breakers": {"fake": "closed"},
     }  # fmt: skip
     metrics = await gate.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")

@@ -193,6 +193,7 @@ async def test_502_when_there_is_no_upstream_to_connect_to_and_then_we_are_not_r
 
         unready = refused(await gate.get("/readyz"), 503, "api_error", "no_upstream", retried=True)
         assert unready["details"]["upstreams"] == {"fake": False}
+        assert unready["details"]["breakers"] == {"fake": "open"}
         assert (await gate.get("/healthz")).status_code == 200
 
 

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faregate.core.routing import Retry, Routes, about_our_account, asked_wait_ms, may_retry, retryable, wait_ms
+from faregate.core.routing import (
+    Retry,
+    Route,
+    Routes,
+    about_our_account,
+    asked_wait_ms,
+    drawn,
+    may_retry,
+    retryable,
+    wait_ms,
+)
 
 RETRY = Retry()
 NOW_MS = 1_792_567_680_000
@@ -20,6 +30,22 @@ def test_a_route_names_its_own_upstreams_and_leaves_other_models_alone() -> None
 
     assert routes.upstreams("m") == ("b",)
     assert routes.upstreams("other") == ("a", "b")
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5))
+def test_each_is_drawn_as_often_as_its_weight_says(weights: list[int]) -> None:
+    names = [f"up{index}" for index in range(len(weights))]
+    whole = sum(weights)
+    found = [drawn(names, weights, chance=(step + 0.5) / whole) for step in range(whole)]
+
+    assert [found.count(name) for name in names] == weights
+    assert whole or drawn(names, weights, chance=0.5) is None
+
+
+def test_a_conversations_past_matters_where_there_is_a_choice_and_it_is_wanted() -> None:
+    assert Route(upstreams=("a", "b")).has_affinity
+    assert not Route(upstreams=("a",)).has_affinity
+    assert not Route(upstreams=("a", "b"), affinity=False).has_affinity
 
 
 def test_what_is_about_our_account_is_told_by_its_first_words() -> None:

@@ -96,6 +96,19 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
          "line 8: routes.0.aliases.1: 'x' already names 'a'"),
         ("[[routes]]\nmodel = 'a'\nupstreams = ['local']\n",
          "line 3: routes.0.upstreams.0: there is no upstream 'local'"),
+        *[(GOOD + SPARE + f"[[routes]]\nmodel = 'a'\nupstreams = ['main', 'spare']\nweights = {weights}\n",
+           f"line 11: routes.0.weights: {what}") for weights, what in (
+               ([1], "there are 1 for 2 upstreams: give one for each"),
+               ([0, 0], "are all 0, so that no upstream would ever be the first: give one a weight above 0"))],
+        (GOOD + "[[costs]]\nupstream = 'mian'\nshare = '1'\n",
+         "line 6: costs.0.upstream: there is no upstream 'mian'; did you mean main?"),
+        (GOOD + "[[costs]]\nupstream = 'main'\nshare = '80%'\n",
+         "line 7: costs.0.share: '80%' is not a share of the list price: 0 to 10, at most four decimals, as 0.8"),
+        (GOOD + "[[costs]]\nupstream = 'main'\ninput = '1'\n",
+         "line 5: costs.0.output: is missing: a cost is a share, or all of input, output, cache_write_5m, "
+         "cache_write_1h, cache_read"),
+        (GOOD + "[[costs]]\nupstream = 'main'\nshare = '1'\n" * 2,
+         "line 8: costs.1.valid_from: is that of an earlier entry: a new cost begins at a later time"),
         ("[catalog]\nfiles = ['none.toml']\n", "line 2: catalog.files.0: there is no file /none.toml"),
     ],
 )  # fmt: skip

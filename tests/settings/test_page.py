@@ -18,7 +18,7 @@ def test_the_page_is_what_the_declarations_make_now() -> None:
 def test_every_key_has_its_line() -> None:
     text = page()
     for section in names_at(()):
-        key = (section, 0) if section in ("upstreams", "routes") else (section,)
+        key = (section, 0) if section in ("upstreams", "routes", "costs") else (section,)
         names = names_at(key)
         assert names
         assert all(f"| `{name}` |" in text or f".{name}]" in text for name in names), section

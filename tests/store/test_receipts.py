@@ -32,8 +32,8 @@ ROW = (
 
 
 def test_every_column_has_its_place() -> None:
-    assert len(ROW) + 1 == len(RECEIPT_COLUMNS.split(","))
-    assert receipts.receipt((*ROW, 9)) == Receipt(
+    assert len(ROW) + 2 == len(RECEIPT_COLUMNS.split(","))
+    assert receipts.receipt((*ROW, 9, "up")) == Receipt(
         id="m",
         request_id="req_1",
         wallet_id="w",
@@ -50,11 +50,12 @@ def test_every_column_has_its_place() -> None:
         attempts=3,
         created_at_ms=1_700_000_000_007,
         settled_at_ms=9,
+        upstream="up",
     )
 
 
 def test_an_open_charge_has_neither_outcome_nor_end() -> None:
-    row = [*ROW, None]
+    row = [*ROW, None, None]
     row[4], row[5] = "reserved", None
     receipt = receipts.receipt(row)
 
@@ -64,9 +65,10 @@ def test_an_open_charge_has_neither_outcome_nor_end() -> None:
 
 
 def test_as_json_it_shows_credits_and_times_as_people_write_them() -> None:
-    shown = receipts.as_json(receipts.receipt((*ROW, 1_700_000_001_000)))
+    shown = receipts.as_json(receipts.receipt((*ROW, 1_700_000_001_000, "up")))
 
     assert json.loads(json.dumps(shown)) == shown
+    assert "up" not in shown.values(), "that is the operator's"
     assert (shown["charged"], shown["max"], shown["shortfall"]) == ("0.08", "0.09", "0.007")
     assert (shown["created_at"], shown["settled_at"]) == ("2023-11-14T22:13:20.007000Z", "2023-11-14T22:13:21Z")
     assert (shown["usage"]["input_tokens"], shown["usage"]["cache_read_input_tokens"]) == (1, 3)

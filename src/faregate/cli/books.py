@@ -47,7 +47,10 @@ def usage(
     if as_json:
         print_json(page)
         return
-    print_table(("at", "id", "model", "outcome", "in", "cached", "out", "credits", "key"), map(_call, page["calls"]))
+    print_table(
+        ("at", "id", "model", "outcome", "in", "cached", "out", "credits", "cost", "upstream", "key"),
+        map(_call, page["calls"]),
+    )
     if page["next"] is not None:
         typer.echo(f"There are more: --before {page['next']}", err=True)
 
@@ -124,5 +127,7 @@ def _call(call: dict[str, Any]) -> tuple[Any, ...]:
         cached,
         used["output_tokens"],
         grouped(call["charged"]),
+        "" if call["cost"] is None else grouped(call["cost"]),
+        call["upstream"] or "",
         call["key_id"],
     )

@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from faregate import home
 from faregate.cli.refusals import Failed, Unsure
 from faregate.core.catalog import Catalog
+from faregate.core.costs import Cost, Costs
 from faregate.edge.admin import admin_app
 from faregate.edge.desk import Desk
 from faregate.edge.openapi import ROOT
@@ -91,7 +92,8 @@ class Door:
             )
         else:
             opening = Store.open_to_read(settings.database)
-        return admin_app(desk(await self._open.enter_async_context(opening), catalog), token=None)
+        store = await self._open.enter_async_context(opening)
+        return admin_app(desk(store, catalog, settings.costs), token=None)
 
 
 def catalog_of(settings: Settings) -> Catalog:
@@ -100,7 +102,7 @@ def catalog_of(settings: Settings) -> Catalog:
     return load_catalog(settings.catalog.files).with_aliases(aliases, source="routes")
 
 
-def desk(store: Store, catalog: Catalog) -> Desk:
+def desk(store: Store, catalog: Catalog, costs: tuple[Cost, ...] = ()) -> Desk:
     """The admin API's desk over an open store."""
 
     def model_id(name: str) -> str | None:
@@ -112,6 +114,7 @@ def desk(store: Store, catalog: Catalog) -> Desk:
         records=store.records,
         prices=store.prices,
         models=model_id,
+        costs=Costs(costs, catalog.prices(), models=model_id),
         now_ms=lambda: time.time_ns() // 1_000_000,
     )
 

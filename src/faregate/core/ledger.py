@@ -195,6 +195,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     created_at_ms: int
     settled_at_ms: int | None
+    upstream: str | None = None
+    """The one that answered. The operator's to know: no caller is shown it."""
 
 
 class Wallet(msgspec.Struct, frozen=True, kw_only=True):

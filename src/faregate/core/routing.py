@@ -1,8 +1,10 @@
 """Where a model's calls go, and when a failed attempt is made again.
 
-Without routes every model goes to all upstreams in their order. The retry envelope is CONTRACT 6: what may be mended by
-asking again is asked again, `attempts_max` times at most and within a time budget, after a wait drawn from the whole
-of a doubling range (full jitter), or the wait that upstream asked for; the next attempt goes to the next upstream.
+Without routes every model goes to all upstreams in their order. Where a route has weights, the first upstream of a
+call is drawn by them and the others follow in order; one of weight 0 only follows. The retry envelope is CONTRACT 6:
+what may be mended by asking again is asked again, `attempts_max` times at most and within a time budget, after a wait
+drawn from the whole of a doubling range (full jitter), or the wait that upstream asked for; the next attempt goes to
+the next upstream.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,16 +37,49 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     wait_ms_max: int = 8_000
 
 
-class Routes:
-    """Which upstreams, by name and in order, may answer for a model."""
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a model's calls go."""
 
-    def __init__(self, upstreams: Sequence[str], routes: Mapping[str, Sequence[str]] | None = None) -> None:
-        self._all = tuple(upstreams)
-        self._routes = {model: tuple(names) for model, names in (routes or {}).items()}
+    upstreams: tuple[str, ...]
+    """By name; after the last comes the first again."""
+    weights: tuple[int, ...] = ()
+    """One for each, not all of them 0; none where the order alone counts."""
+    affinity: bool = True
+    """Whether a conversation stays where its cache is warm."""
+
+    @property
+    def has_affinity(self) -> bool:
+        """Whether there is a choice, and a conversation's past is to decide it."""
+        return self.affinity and len(self.upstreams) > 1
+
+
+class Routes:
+    """Which upstreams may answer for a model."""
+
+    def __init__(self, upstreams: Sequence[str], routes: Mapping[str, Sequence[str] | Route] | None = None) -> None:
+        self._all = Route(upstreams=tuple(upstreams))
+        self._routes = {
+            model: route if isinstance(route, Route) else Route(upstreams=tuple(route))
+            for model, route in (routes or {}).items()
+        }
+
+    def route(self, model: str) -> Route:
+        """The model's own route, or the one for all that have none."""
+        return self._routes.get(model, self._all)
 
     def upstreams(self, model: str) -> tuple[str, ...]:
         """The names to try, first to last; after the last comes the first again."""
-        return self._routes.get(model, self._all)
+        return self.route(model).upstreams
+
+
+def drawn(names: Sequence[str], weights: Sequence[int], *, chance: float) -> str | None:
+    """One of these, as often as its weight says; `chance` is in [0, 1). None where no weight is above 0."""
+    left = int(sum(weights) * chance)
+    for name, weight in zip(names, weights, strict=True):
+        if left < weight:
+            return name
+        left -= weight
+    return None
 
 
 def retryable(status: int) -> bool:

@@ -4,6 +4,7 @@ Small reads, so a framework may route them. Each endpoint gets a caller and give
 stands around all of them, and around what is not here.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -169,12 +170,16 @@ class Api:
 
     async def ready(self, _: AsgiCaller, __: Request) -> dict[str, Any]:
         """Whether a call sent now has a chance: the database takes a write, and an upstream is up."""
-        upstreams = {name: upstream.healthy() for name, upstream in self._gate.upstreams.items()}
+        now_s, dispatch = asyncio.get_running_loop().time(), self._gate.dispatch
+        upstreams = {
+            name: upstream.healthy() and dispatch.is_up(name, now_s) for name, upstream in self._gate.upstreams.items()
+        }
+        breakers = {name: dispatch.state(name, now_s) for name in upstreams}
         if not await self._gate.records.writable():
             raise NotReady("The database does not take a write.", code="database_unavailable")
         if not any(upstreams.values()):
-            raise NotReady("No upstream is up.", details={"upstreams": upstreams})
-        return {"status": "ready", "database": "writable", "upstreams": upstreams}
+            raise NotReady("No upstream is up.", details={"upstreams": upstreams, "breakers": breakers})
+        return {"status": "ready", "database": "writable", "upstreams": upstreams, "breakers": breakers}
 
     async def metrics(self, _: AsgiCaller, __: Request) -> Response:
         return Response(self._metrics(), media_type=self._metrics_type)

@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 
 from faregate.core.access import ALPHABET, ID_CHARS, SECRET_CHARS, Key, compose
+from faregate.core.costs import Costs
 from faregate.core.errors import InvalidRequest, NotReady
 from faregate.core.ids import CHANCE_BITS, ulid
 from faregate.core.ledger import OPERATOR_ACCOUNTS, Receipt
 from faregate.core.money import Nanos, show_credits
 from faregate.core.pricing import COLUMNS, PriceVersion
-from faregate.core.shown import ReceiptView, moment
+from faregate.core.shown import moment
 from faregate.edge import forms, views
 from faregate.edge.forms import amount, column, instant
 from faregate.store.port import Office, Prices, Records, Transfer
@@ -34,6 +35,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     prices: Prices
     models: Callable[[str], str | None]
     """The catalog's id of a model by its id or alias; None where it has none."""
+    costs: Costs = msgspec.field(default_factory=Costs)
+    """What upstreams cost."""
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     new_id: Callable[[str, int], str] = lambda prefix, now_ms: prefix + ulid(now_ms, secrets.randbits(CHANCE_BITS))
 
@@ -185,7 +188,8 @@ async def usage(desk: Desk, asked: Asked) -> views.UsagePage:
     found.sort(key=lambda receipt: receipt.id, reverse=True)
     shown = found[: form.limit]
     more = more or len(found) > len(shown)
-    return views.UsagePage([ReceiptView.of(receipt) for receipt in shown], shown[-1].id if more else None)
+    calls = [views.CallView.with_cost(r, desk.costs.of(r.upstream, r.model, r.usage, r.created_at_ms)) for r in shown]
+    return views.UsagePage(calls, shown[-1].id if more else None)
 
 
 async def accounts(desk: Desk, _: Asked) -> views.AccountList:

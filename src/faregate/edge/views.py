@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from faregate.core.access import Key
-from faregate.core.ledger import Wallet
-from faregate.core.money import show_credits
+from faregate.core.ledger import Receipt, Wallet
+from faregate.core.money import Nanos, show_credits
 from faregate.core.pricing import PriceVersion, usd_per_mtok
 from faregate.core.shown import Credits, ReceiptView, Time, moment
 from faregate.edge.forms import Usd
@@ -134,10 +134,31 @@ class PriceList(msgspec.Struct, frozen=True):
     prices: list[PriceView]
 
 
+class CallView(ReceiptView, frozen=True, kw_only=True):
+    """A receipt with what only the operator is shown."""
+
+    upstream: str | None
+    """The one that answered."""
+    cost: Credits | None
+    """What its usage cost at this upstream; None where no cost is configured."""
+    margin: Credits | None
+    """What was charged less that cost. What attempts that did not answer used is not in it, but in `error_loss`."""
+
+    @classmethod
+    def with_cost(cls, receipt: Receipt, cost: Nanos | None) -> "CallView":
+        shown = ReceiptView.of(receipt)
+        return cls(
+            **{name: getattr(shown, name) for name in ReceiptView.__struct_fields__},
+            upstream=receipt.upstream,
+            cost=None if cost is None else show_credits(cost),
+            margin=None if cost is None else show_credits(receipt.charged - cost),
+        )
+
+
 class UsagePage(msgspec.Struct, frozen=True):
     """Newest first."""
 
-    calls: list[ReceiptView]
+    calls: list[CallView]
     next: str | None
     """Ask again with this as `before`; None on the last page."""
 

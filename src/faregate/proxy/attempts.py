@@ -3,6 +3,7 @@
 An attempt is good once upstream has accepted it: the first event of a stream, the whole of a plain answer. Until then
 nothing has gone to the caller, and a failure that may mend itself is tried again, on the model's next upstream where
 there is one. A good attempt is never followed by another. When the envelope gives up, the error says what was tried.
+Who is asked, and whether anybody is, `core/dispatch.py` decides; each attempt is reported to it.
 
     reach() -> Reply            a stream past its message_start, or a plain answer whole
             -> GatewayError     upstream's trouble, as the caller may know it
@@ -11,7 +12,6 @@ there is one. A good attempt is never followed by another. When the envelope giv
 
 import asyncio
 import itertools
-import math
 from typing import Any, Final
 
 import msgspec
@@ -19,14 +19,14 @@ import msgspec
 from faregate.core.errors import SLEEP_S_MAX, GatewayError, NotReady, Refused
 from faregate.core.meter import Meter, Progress
 from faregate.core.routing import may_retry, wait_ms
-from faregate.core.stream import Stream
+from faregate.core.stream import Stream, StreamFault
 from faregate.proxy.drain import Kept
 from faregate.proxy.fare import Fare
 from faregate.proxy.hold import Hold
 from faregate.proxy.port import Gateway
 from faregate.proxy.record import Attempt
-from faregate.proxy.verdict import CallerGone, Failed, broken, of_answer, of_event, of_fault
-from faregate.upstreams.port import Answer, Fault, Upstream
+from faregate.proxy.verdict import CallerGone, Failed, alive, broken, of_answer, of_event, of_fault
+from faregate.upstreams.port import Answer, Fault, FaultKind, Upstream
 from faregate.wire.answer import read_plain
 from faregate.wire.usage import NOTHING, Usage
 
@@ -71,6 +71,10 @@ class Attempts:
         self._message_id = held.charge_id
         self._asked_model = fare.asked_model
         self._new_meter = fare.meter
+        self._trail = fare.trail
+        self._guess = fare.quote.guess.usage
+        self._permit = -1
+        """Of the good attempt, while a fault of its stream has not been reported."""
         self._waiting: asyncio.Task[Any] | None = None
         self._reply: Reply | None = None
         self._gone = False
@@ -99,6 +103,8 @@ class Attempts:
             return
         if reply is not None:
             reply.answer.cancel()
+            if self._permit >= 0 and reply.stream is not None and reply.stream.fault is not None:
+                self._broke(reply, reply.stream.fault)
         if kept is not None and not kept.done():
             kept.cancel()
         elif kept is not None and not kept.cancelled() and kept.exception() is None:
@@ -119,42 +125,82 @@ class Attempts:
             self._waiting = None
 
     async def _try_in_turn(self) -> Reply:
-        names = self._gate.routes.upstreams(self._ask.model)
+        gate, dispatch, model = self._gate, self._gate.dispatch, self._ask.model
+        time = asyncio.get_running_loop().time
+        began = time()
+        route = gate.routes.route(model)
+        names = route.upstreams
         if not names:
             raise NotReady("No upstream is configured for this model.", should_retry=False)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        welcome_at: dict[str, float] = {}
+        if len(names) > 1:
+            names = dispatch.order(route, self._trail, began, chance=gate.chance)
+        dispatch.budget.called()
+        failed: Failed | None = None
         for number in itertools.count(1):
-            upstream = self._gate.upstreams[names[(number - 1) % len(names)]]
+            name, permit = await self._turn(names, number, failed, began)
+            upstream = gate.upstreams[name]
             try:
-                reply = self._reply = await (self._keep if self._runs_on else self._attempt)(upstream)
-            except Failed as failed:
-                self._wire.used, self.kept = False, None
-                now = loop.time()
-                if failed.asked_ms is not None:
-                    welcome_at[upstream.name] = now + failed.asked_ms / 1_000
-                pause_ms = self._pause_ms(number, now, welcome_at.get(names[number % len(names)]))
-                elapsed_ms = int((now - began) * 1_000)
-                again = failed.again and may_retry(self._gate.retry, number, elapsed_ms=elapsed_ms, wait_ms=pause_ms)
-                self.made.append(Attempt(upstream.name, failed.status, failed.word, pause_ms if again else 0))
-                if not again:
-                    raise self._give_up(failed) from failed
-                await asyncio.sleep(pause_ms / 1_000)
+                reply = await (self._keep if self._runs_on else self._attempt)(upstream)
+            except Failed as error:
+                if self.sent and error.word == FaultKind.TIMEOUT:  # It has what was asked, and may finish it unseen.
+                    self.lost.append(msgspec.structs.replace(self._guess, output=0))
+                failed, self._wire.used, self.kept = error, False, None
+                dispatch.bad(
+                    name, permit, model, time(),
+                    alive=alive(error), unreachable=error.word == FaultKind.CONNECT, asked_ms=error.asked_ms,
+                )  # fmt: skip
+                self.made.append(Attempt(name, error.status, error.word))
+                if not error.again:
+                    raise error.error from error
+            except BaseException:
+                dispatch.left(name, permit, time())
+                raise
             else:
-                self.made.append(Attempt(upstream.name, reply.answer.status))
+                dispatch.good(name, permit, model, self._trail, time())
+                self._reply, self._permit = reply, permit
+                self.made.append(Attempt(name, reply.answer.status))
                 return reply
         raise AssertionError("the envelope is bounded")
 
-    def _pause_ms(self, number: int, now: float, welcome_at: float | None) -> int:
-        """The wait before the next attempt, which heeds what the upstream that it goes to has asked for."""
-        asked_ms = None if welcome_at is None else max(0, math.ceil((welcome_at - now) * 1_000))
-        return wait_ms(self._gate.retry, number, asked_ms=asked_ms, chance=self._gate.chance())
+    async def _turn(self, names: tuple[str, ...], number: int, failed: Failed | None, began: float) -> tuple[str, int]:
+        """Wait for the turn of an attempt: its upstream, and the permit to ask it. Raises GatewayError when there is to
+        be no such attempt."""
+        gate, dispatch, model = self._gate, self._gate.dispatch, self._ask.model
+        time = asyncio.get_running_loop().time
+        pausing = failed is not None
+        """Whether there is to be a pause before the attempt, whoever it goes to."""
+        while True:
+            now = time()
+            elapsed_ms = int((now - began) * 1_000)
+            turn = dispatch.turn(
+                names, number - 1, model, now,
+                last=self.made[-1].upstream if self.made else None,
+                patience_ms=gate.retry.budget_ms - elapsed_ms,
+            )  # fmt: skip
+            anyway, pause_ms = turn.anyway, 0
+            if failed is None:
+                # What it asked of another call it may say to this one, too: nobody waits, or is refused, on hearsay.
+                anyway = anyway or bool(turn.wait_ms)
+            else:
+                pause_ms = turn.wait_ms or 0
+                if pausing:
+                    pause_ms = wait_ms(gate.retry, number - 1, asked_ms=turn.wait_ms, chance=gate.chance())
+                fits = may_retry(gate.retry, number - 1, elapsed_ms=elapsed_ms, wait_ms=pause_ms)
+                if not fits or (pausing and not dispatch.budget.take(now)):
+                    raise self._give_up(failed) from failed
+            if pausing or pause_ms:
+                pausing = False
+                last = self.made[-1]
+                self.made[-1] = msgspec.structs.replace(last, wait_ms=last.wait_ms + pause_ms)
+                await asyncio.sleep(pause_ms / 1_000)
+            permit = dispatch.begin(turn.upstream, model, time(), anyway=anyway)
+            if permit is not None:
+                return turn.upstream, permit
 
     def _give_up(self, failed: Failed) -> GatewayError:
+        """What the caller is told of the last failure."""
         error = failed.error
-        if isinstance(error, Refused) or not failed.again:
-            return error
+        assert not isinstance(error, Refused), "a refusal is not tried again"
         retry_after_ms = failed.asked_ms if failed.asked_ms is not None else self._gate.retry.wait_ms_max
         return type(error)(
             error.message,
@@ -169,6 +215,13 @@ class Attempts:
             retry_after_s=retry_after_ms / 1_000,
             should_retry=retry_after_ms <= SLEEP_S_MAX * 1_000,
         )
+
+    def _broke(self, reply: Reply, fault: StreamFault) -> None:
+        """Tell of a stream that broke off after it had begun."""
+        if not alive(of_event(fault, reply.upstream.redact)):
+            now = asyncio.get_running_loop().time()
+            self._gate.dispatch.broke(reply.upstream.name, self._permit, now)
+        self._permit = -1
 
     async def _keep(self, upstream: Upstream) -> Reply:
         """An attempt that goes on when its caller leaves, unless nothing has been sent by then."""

@@ -11,6 +11,7 @@ import msgspec
 from faregate.core import limits
 from faregate.core.access import Key
 from faregate.core.admission import Admitted, admit
+from faregate.core.affinity import NO_TRAIL, Trail, trail
 from faregate.core.catalog import Model
 from faregate.core.errors import InvalidRequest, NotFound
 from faregate.core.ledger import Basis, Reserve
@@ -40,6 +41,8 @@ class Fare(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     """Our own serialisation of what was judged: upstream reads no other `max_tokens` than we hold for."""
     quote: Quote
+    trail: Trail = NO_TRAIL
+    """By what its conversation is known, where its route has a choice of upstreams."""
 
     def reservation(self, gate: Gateway, caller: Asker) -> Reserve:
         """The hold to take. Raises InvalidRequest for a header that makes no sense."""
@@ -138,6 +141,7 @@ def appraise(gate: Gateway, key: Key, document: dict[str, Any], model: Model, ca
         beta=beta,
         body=body,
         quote=quote(admitted, body, price, guess),
+        trail=trail(prompt) if gate.routes.route(model.id).has_affinity else NO_TRAIL,
     )
 
 

@@ -1,5 +1,6 @@
 """What costs nothing: a quote without a call, and a count of tokens. They walk the story's road up to the hold."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -62,7 +63,10 @@ async def count_tokens(gate: Gateway, caller: Asker) -> int:
         beta=beta,
         wallet_id=key.wallet_id,
     )
+    now_s = asyncio.get_running_loop().time()
     for name in gate.routes.upstreams(model.id):
+        if not gate.dispatch.is_up(name, now_s):
+            continue  # A count is not worth the wait for who is down.
         try:
             counted = await gate.upstreams[name].count_tokens(ask)
         except Fault as fault:

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from faregate.core.catalog import Catalog
+from faregate.core.dispatch import Dispatch
 from faregate.core.errors import GatewayError
 from faregate.core.estimate import Estimator
 from faregate.core.money import Nanos
@@ -108,5 +109,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """A fresh id with this prefix."""
     observer: Observer
     keeping: Keeping = Keeping()
+    dispatch: Dispatch = msgspec.field(default_factory=Dispatch)
+    """What is known of the upstreams: who is up, who is warm."""
     drains: Drains = msgspec.field(default_factory=Drains)
     """What is read on after its caller has left."""

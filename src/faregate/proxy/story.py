@@ -127,7 +127,8 @@ async def _ride(gate: Gateway, caller: Caller, ride: Ride, held: Hold, fare: Far
         raise
     except GatewayError as error:
         # What the ledger does not take is ours: an operator who reads "upstream_error" would look in the wrong place.
-        outcome = Outcome.GATEWAY_ERROR if isinstance(error, Internal | NotReady) else Outcome.UPSTREAM_ERROR
+        ours = isinstance(error, Internal | NotReady) and error.code != NotReady.code
+        outcome = Outcome.GATEWAY_ERROR if ours else Outcome.UPSTREAM_ERROR
         raise
     except Exception:
         outcome = Outcome.GATEWAY_ERROR

@@ -60,6 +60,11 @@ class Failed(Exception):
         self.asked_ms = asked_ms
 
 
+def alive(failed: Failed) -> bool:
+    """Whether an upstream that failed so is up all the same: it answered, and not that it is in trouble itself."""
+    return failed.status is not None and failed.status != 200 and failed.status < 500
+
+
 def of_fault(fault: Fault) -> Exception:
     """What a broken attempt means. The fault's own words name hosts and stay in our log."""
     match fault.kind:

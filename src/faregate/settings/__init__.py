@@ -9,6 +9,7 @@ another. Whatever is wrong ends in one SettingsError: a line that names the plac
 
 from faregate.settings.layers import SettingsError
 from faregate.settings.load import CatalogPaths, Settings, Upstream, load
+from faregate.settings.routing import Breaker, Retry, Route
 from faregate.settings.shape import (
     Admin,
     Auth,
@@ -17,8 +18,6 @@ from faregate.settings.shape import (
     Kind,
     Limits,
     Log,
-    Retry,
-    Route,
     Secret,
     Server,
     Timeouts,
@@ -27,6 +26,7 @@ from faregate.settings.shape import (
 __all__ = [
     "Admin",
     "Auth",
+    "Breaker",
     "CatalogPaths",
     "Database",
     "Idempotency",

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from faregate.core import costs
+from faregate.core.pricing import COLUMNS
 from faregate.settings.layers import Layers
 from faregate.settings.places import Key, did_you_mean
+from faregate.settings.routing import Cost, Route
 from faregate.settings.shape import UNLIMITED, File, UpstreamEntry
 
 _ONLY: Final = {
@@ -56,7 +59,10 @@ def _problems(file: File, layers: Layers, environ: Mapping[str, str], *, serving
                     f"the environment variable {variable} is not set: export it, or remove this upstream",
                 )
     yield from _duplicates("upstreams", [entry.name for entry in file.upstreams], "name")
-    yield from _route_problems(file, environ)
+    known = [entry.name for entry in file.upstreams]
+    known = known or ["anthropic" if environ.get("ANTHROPIC_API_KEY") else "local"]
+    yield from _route_problems(file, known)
+    yield from _cost_problems(file, known)
     for index, name in enumerate(file.catalog.files):
         if not (beside / Path(name).expanduser()).is_file():
             yield ("catalog", "files", index), f"there is no file {beside / name}"
@@ -151,10 +157,41 @@ def _duplicates(section: str, names: list[str], field: str) -> Iterator[Problem]
             yield (section, index, field), f"{name!r} is taken by an earlier entry"
 
 
-def _route_problems(file: File, environ: Mapping[str, str]) -> Iterator[Problem]:
-    known = [entry.name for entry in file.upstreams]
-    if not known:
-        known = ["anthropic" if environ.get("ANTHROPIC_API_KEY") else "local"]
+def cost_of(entry: Cost) -> costs.Cost:
+    """The cost that an entry says. Raises ValueError, with a sentence that begins with the field."""
+    return costs.cost(
+        upstream=entry.upstream,
+        model=entry.model,
+        valid_from=entry.valid_from,
+        share=entry.share,
+        columns={name: getattr(entry, name) for name in COLUMNS},
+    )
+
+
+def _cost_problems(file: File, known: list[str]) -> Iterator[Problem]:
+    for index, entry in enumerate(file.costs):
+        if entry.upstream not in known:
+            sentence = f"there is no upstream {entry.upstream!r}{did_you_mean(entry.upstream, known)}"
+            yield ("costs", index, "upstream"), sentence
+        try:
+            cost_of(entry)
+        except ValueError as error:
+            name, _, sentence = str(error).partition(": ")
+            yield ("costs", index, name), sentence
+        same = (entry.upstream, entry.model, entry.valid_from)
+        if same in [(one.upstream, one.model, one.valid_from) for one in file.costs[:index]]:
+            yield ("costs", index, "valid_from"), "is that of an earlier entry: a new cost begins at a later time"
+
+
+def _weight_problems(index: int, route: Route) -> Iterator[Problem]:
+    key = ("routes", index, "weights")
+    if route.weights and len(route.weights) != len(route.upstreams):
+        yield key, f"there are {len(route.weights)} for {len(route.upstreams)} upstreams: give one for each"
+    if route.weights and not any(route.weights):
+        yield key, "are all 0, so that no upstream would ever be the first: give one a weight above 0"
+
+
+def _route_problems(file: File, known: list[str]) -> Iterator[Problem]:
     for index, route in enumerate(file.routes):
         for place, name in enumerate(route.upstreams):
             key: Key = ("routes", index, "upstreams", place)
@@ -162,6 +199,7 @@ def _route_problems(file: File, environ: Mapping[str, str]) -> Iterator[Problem]
                 yield key, f"there is no upstream {name!r}{did_you_mean(name, known)}"
             if name in route.upstreams[:place]:
                 yield key, f"{name!r} is named twice"
+        yield from _weight_problems(index, route)
     yield from _duplicates("routes", [route.model for route in file.routes], "model")
     taken: dict[str, str] = {route.model: route.model for route in file.routes}
     for index, route in enumerate(file.routes):

@@ -12,9 +12,11 @@ from typing import Final
 
 import msgspec
 
+from faregate.core.costs import Cost
 from faregate.core.place import Place, Postgres
-from faregate.settings.check import POSTGRES_SCHEMES, check, key_variables
+from faregate.settings.check import POSTGRES_SCHEMES, check, cost_of, key_variables
 from faregate.settings.layers import Layers, SettingsError
+from faregate.settings.routing import Breaker, Retry, Route
 from faregate.settings.shape import (
     Admin,
     Auth,
@@ -24,8 +26,6 @@ from faregate.settings.shape import (
     Kind,
     Limits,
     Log,
-    Retry,
-    Route,
     Secret,
     Server,
     Timeouts,
@@ -85,8 +85,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     configured: bool
     """Whether the operator named the upstreams; False where we chose by the environment."""
     routes: tuple[Route, ...]
+    costs: tuple[Cost, ...]
+    """What upstreams cost the operator."""
     catalog: CatalogPaths
     retry: Retry
+    breaker: Breaker
     limits: Limits
     idempotency: Idempotency
     log: Log
@@ -154,8 +157,10 @@ def _resolved(shape: File, layers: Layers, environ: Mapping[str, str], home: Pat
         upstreams=tuple(_upstream(entry, environ, beside) for entry in chosen),
         configured=bool(shape.upstreams),
         routes=shape.routes,
+        costs=tuple(cost_of(entry) for entry in shape.costs),
         catalog=CatalogPaths(files),
         retry=shape.retry,
+        breaker=shape.breaker,
         limits=shape.limits,
         idempotency=shape.idempotency,
         log=shape.log,

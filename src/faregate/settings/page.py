@@ -77,7 +77,9 @@ def _type(declared: Type) -> str:
         return f"list of {_type(here.item_type)}"
     if isinstance(here, DictType):
         return f"table of {_type(here.value_type)}"
-    name = {"IntType": "integer", "FloatType": "number", "StrType": "string"}[type(here).__name__]
+    name = {"BoolType": "`true` \\| `false`", "IntType": "integer", "FloatType": "number", "StrType": "string"}[
+        type(here).__name__
+    ]
     low = getattr(here, "ge", None)
     low = getattr(here, "gt", None) if low is None else low
     high = getattr(here, "le", None)
@@ -87,6 +89,8 @@ def _type(declared: Type) -> str:
 def _default(value: Any) -> str:
     if value in (None, (), msgspec.NODEFAULT):
         return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 
 

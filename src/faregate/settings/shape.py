@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from faregate.core.money import Nanos, parse_credits
+from faregate.settings.routing import Breaker, Cost, Retry, Route
 
 UNLIMITED = "unlimited"
 """The word for a limit that is none."""
@@ -168,14 +169,6 @@ class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     timeouts: Annotated[Timeouts, Meta(description="Deadlines; see the table of its own.")] = Timeouts()
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which upstreams serve a model, in order. Without routes, every model goes to the upstreams in order."""
-
-    model: Annotated[str, Meta(min_length=1, description="The model, by its id in the catalog.")]
-    upstreams: Annotated[tuple[str, ...], Meta(min_length=1, description="Names of upstreams, tried in order.")]
-    aliases: Annotated[tuple[str, ...], Meta(description="Other names by which callers may ask for this model.")] = ()
-
-
 class CatalogFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is known of models beside what is shipped."""
 
@@ -183,15 +176,6 @@ class CatalogFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         tuple[str, ...],
         Meta(description="Catalog files of your own, added to the shipped one; relative to the settings file."),
     ] = ()
-
-
-class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The retry envelope over an upstream's failures."""
-
-    attempts_max: Annotated[int, Meta(ge=1, le=10, description="Attempts of one call, the first included.")] = 3
-    budget_s: Annotated[
-        float, Meta(ge=0, le=600, description="Seconds after which no further attempt of a call is begun.")
-    ] = 30.0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -261,8 +245,10 @@ class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     database: Database = Database()
     upstreams: tuple[UpstreamEntry, ...] = ()
     routes: tuple[Route, ...] = ()
+    costs: tuple[Cost, ...] = ()
     catalog: CatalogFiles = CatalogFiles()
     retry: Retry = Retry()
+    breaker: Breaker = Breaker()
     limits: Limits = Limits()
     idempotency: Idempotency = Idempotency()
     log: Log = Log()

@@ -25,7 +25,7 @@ INSERT INTO account(wallet_id, id, kind, name, key_id, floor, created_at, ends_a
 
 RECEIPT_COLUMNS: Final = """
 id, request_id, wallet_id, key_id, state, outcome, model, input, output, cache_read, cache_write_5m, cache_write_1h,
-basis, price_id, held, charged, shortfall, attempts, created_at, settled_at
+basis, price_id, held, charged, shortfall, attempts, created_at, settled_at, upstream
 """
 
 READ_RECEIPT: Final = f"SELECT {RECEIPT_COLUMNS} FROM charge WHERE wallet_id = ? AND id = ?"  # noqa: S608 - constants

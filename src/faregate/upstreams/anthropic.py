@@ -16,7 +16,7 @@ from faregate.core.errors import BodyTooLarge, InvalidRequest
 from faregate.core.routing import about_our_account
 from faregate.upstreams.keys import Key
 from faregate.upstreams.origin import check_header, request_head
-from faregate.upstreams.peer import RECOVERY_S, Auth, Peer
+from faregate.upstreams.peer import Auth, Peer
 from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
 from faregate.upstreams.transport import Transport
 
@@ -49,13 +49,12 @@ class Anthropic:
         transport: Transport,
         auth: Auth = "x-api-key",
         models: Mapping[str, str] | None = None,
-        recovery_s: float = RECOVERY_S,
     ) -> None:
         """`models` is what it calls them, by the catalog's ids. Raises ValueError, with a sentence that holds neither
         key nor URL, on a setting that cannot work.
         """
         self.name = name
-        self._peer = Peer(base_url=base_url, api_keys=api_keys, auth=auth, transport=transport, recovery_s=recovery_s)
+        self._peer = Peer(base_url=base_url, api_keys=api_keys, auth=auth, transport=transport)
         self._path = f"{self._peer.prefix}/v1/messages"
         self._models = dict(models or {})
         self._heads: dict[tuple[str, str, str | None, int], bytes] = {}
@@ -108,7 +107,8 @@ class Anthropic:
         return self._peer.redact(text)
 
     def healthy(self) -> bool:
-        return self._peer.healthy()
+        """There is nothing of ours that could be down; of the other side the breaker knows."""
+        return True
 
     async def _post(self, path: str, ask: Ask, body: bytes, first_byte_s: float) -> Answer:
         head_of = partial(self._head, path, ask.version, ask.beta)

@@ -115,4 +115,4 @@ class Upstream(Protocol):
         """What upstream said, without our key at it and its address: for text that a caller will read."""
 
     def healthy(self) -> bool:
-        """Whether a call sent now has a chance (readiness)."""
+        """Whether what is ours of it runs: a server or a process of its own. Of the other side the breaker knows."""
