@@ -5,6 +5,7 @@ The rule: what can be known to be wrong before anything starts is said here, at 
 
 import ipaddress
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,14 +15,31 @@ from faregate.settings.places import Key, did_you_mean
 from faregate.settings.shape import UNLIMITED, File, UpstreamEntry
 
 _ONLY: Final = {
-    "base_url": ("anthropic",),
-    "api_key_env": ("anthropic",),
+    "base_url": ("anthropic", "bedrock", "vertex"),
+    "api_key_env": ("anthropic", "bedrock"),
     "auth": ("anthropic",),
-    "ca_file": ("anthropic",),
-    "proxy": ("anthropic",),
+    "ca_file": ("anthropic", "bedrock", "vertex"),
+    "proxy": ("anthropic", "bedrock", "vertex"),
+    "region": ("bedrock", "vertex"),
+    "project": ("vertex",),
+    "models": ("bedrock", "vertex"),
+    "profile": ("bedrock",),
+    "credentials_file": ("vertex",),
+    "betas_withheld": ("bedrock", "vertex"),
     "model_file": ("local",),
 }
 """Settings that mean something to some kinds only: where they mean nothing, they are a mistake, not a wish."""
+
+_NEEDED: Final = {
+    "bedrock": {"region": "the AWS region where calls are sent, as us-east-1"},
+    "vertex": {
+        "region": "the Google Cloud region where calls are sent, as us-east5, or global",
+        "project": "the id of the Google Cloud project that calls are billed to",
+    },
+}
+"""What a cloud cannot do without, and what it is."""
+_LIBRARIES: Final = {"bedrock": ("botocore",), "vertex": ("google.auth", "requests")}
+"""The vendors' own libraries, which are installed with the extra of the kind's name."""
 
 POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
 
@@ -45,6 +63,9 @@ def _problems(file: File, layers: Layers, environ: Mapping[str, str], *, serving
     for index, entry in enumerate(file.upstreams):
         for name, sentence in _upstream_problems(entry, beside):
             yield ("upstreams", index, name), sentence
+        if serving:
+            for sentence in _missing_library(entry.kind):
+                yield ("upstreams", index, "kind"), sentence
         if serving and entry.api_key_env and not environ.get(entry.api_key_env):
             yield (
                 ("upstreams", index, "api_key_env"),
@@ -94,18 +115,36 @@ def _postgres_problems(key: Key, url: str) -> Iterator[Problem]:
 
 def _upstream_problems(entry: UpstreamEntry, beside: Path) -> Iterator[tuple[str, str]]:
     for name, kinds in _ONLY.items():
-        if getattr(entry, name) is not None and entry.kind not in kinds:
+        if getattr(entry, name) not in (None, {}, ()) and entry.kind not in kinds:
             yield name, f"means nothing to an upstream of kind {entry.kind!r}, only to {', '.join(kinds)}"
     if entry.kind == "anthropic" and entry.api_key_env is None:
         yield "api_key_env", f"is required: name the environment variable with the API key of {entry.name!r}"
+    for name, what in _NEEDED.get(entry.kind, {}).items():
+        if getattr(entry, name) is None:
+            yield name, f"is required: {what}"
+    if entry.profile is not None and entry.api_key_env is not None:
+        yield "profile", "means nothing beside an API key: leave out profile or api_key_env"
     if entry.base_url is not None:
         yield from _url_problems("base_url", entry.base_url, ("https", "http"))
     if entry.proxy is not None:
         yield from _url_problems("proxy", entry.proxy, ("http",))
-    for name in ("ca_file", "model_file"):
+    for name in ("ca_file", "model_file", "credentials_file"):
         path = getattr(entry, name)
         if path is not None and not (beside / Path(path).expanduser()).is_file():
             yield name, f"there is no file {beside / path}"
+
+
+def _missing_library(kind: str) -> Iterator[str]:
+    missing = [name.replace(".", "-") for name in _LIBRARIES.get(kind, ()) if not _installed(name)]
+    if missing:
+        yield f"{kind!r} needs {' and '.join(missing)}, not installed here: pip install 'faregate[{kind}]'"
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # The package that it would be in.
+        return False
 
 
 def _url_problems(name: str, url: str, schemes: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,8 @@ from faregate.settings.shape import (
 
 ANTHROPIC_URL: Final = "https://api.anthropic.com"
 ANTHROPIC_KEY: Final = "ANTHROPIC_API_KEY"
+BEDROCK_KEY: Final = "AWS_BEARER_TOKEN_BEDROCK"
+"""Where Amazon's own tools look for a Bedrock API key."""
 FILE_NAME: Final = "faregate.toml"
 
 SOCKET_PATH_BYTES_MAX: Final = 103
@@ -50,6 +52,12 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     auth: Auth = "x-api-key"
     ca_file: Path | None = None
     proxy: str | None = None
+    region: str = ""
+    project: str = ""
+    models: dict[str, str] = {}
+    profile: str | None = None
+    credentials_file: Path | None = None
+    betas_withheld: tuple[str, ...] = ()
     model_file: Path | None = None
     connections_max: int = 10_000
     timeouts: Timeouts = Timeouts()
@@ -166,18 +174,42 @@ def _chosen(environ: Mapping[str, str]) -> UpstreamEntry:
 
 def _upstream(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) -> Upstream:
     key = environ.get(entry.api_key_env) if entry.api_key_env else None
+    if entry.kind == "bedrock" and entry.api_key_env is None and entry.profile is None:
+        key = environ.get(BEDROCK_KEY)
     return Upstream(
         name=entry.name,
         kind=entry.kind,
-        base_url=entry.base_url or (ANTHROPIC_URL if entry.kind == "anthropic" else ""),
+        base_url=entry.base_url or _public_url(entry),
         api_key=Secret(key) if key else None,
         auth=entry.auth or "x-api-key",
         ca_file=beside / Path(entry.ca_file).expanduser() if entry.ca_file else None,
         proxy=entry.proxy,
+        region=entry.region or "",
+        project=entry.project or "",
+        models=entry.models,
+        profile=entry.profile,
+        credentials_file=beside / Path(entry.credentials_file).expanduser() if entry.credentials_file else None,
+        betas_withheld=entry.betas_withheld,
         model_file=beside / Path(entry.model_file).expanduser() if entry.model_file else None,
         connections_max=entry.connections_max,
         timeouts=entry.timeouts,
     )
+
+
+def _public_url(entry: UpstreamEntry) -> str:
+    """Where an upstream is when the file does not say."""
+    match entry.kind, entry.region:
+        case "anthropic", _:
+            return ANTHROPIC_URL
+        case "bedrock", region:
+            return f"https://bedrock-runtime.{region}.amazonaws.com"
+        case "vertex", "global":
+            return "https://aiplatform.googleapis.com"
+        case "vertex", ("us" | "eu") as region:
+            return f"https://aiplatform.{region}.rep.googleapis.com"
+        case "vertex", region:
+            return f"https://{region}-aiplatform.googleapis.com"
+    return ""
 
 
 def _database(database: Database, home: Path) -> Place:

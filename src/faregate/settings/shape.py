@@ -15,9 +15,9 @@ UNLIMITED = "unlimited"
 """The word for a limit that is none."""
 
 Auth = Literal["x-api-key", "bearer"]
-Kind = Literal["anthropic", "local", "scripted"]
+Kind = Literal["anthropic", "bedrock", "vertex", "local", "scripted"]
 
-KINDS_PLANNED = ("openai", "bedrock", "vertex")
+KINDS_PLANNED = ("openai",)
 """Kinds that the settings file will know; a file that asks for one now is told so, rather than that it is unknown."""
 
 
@@ -116,15 +116,56 @@ class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     kind: Annotated[Kind, Meta(description="What it speaks. `local` is the small model that the gateway runs itself.")]
     base_url: Annotated[
         str | None,
-        Meta(description="Where it is. `anthropic` only; `https://api.anthropic.com` when it is left out."),
+        Meta(
+            description="Where it is; `https://api.anthropic.com`, or the public endpoint of the cloud and region, "
+            "when it is left out."
+        ),
     ] = None
     api_key_env: Annotated[
         str | None,
-        Meta(description="Environment variable that holds its API key. `anthropic` only, and required there."),
+        Meta(
+            description="Environment variable that holds its API key. `anthropic`, which requires it, and `bedrock`, "
+            "where `AWS_BEARER_TOKEN_BEDROCK` is looked at when it is left out."
+        ),
     ] = None
     auth: Annotated[Auth | None, Meta(description="How the key is sent; `x-api-key` when it is left out.")] = None
     ca_file: Annotated[str | None, Meta(description="PEM file of a private authority to trust for its TLS.")] = None
     proxy: Annotated[str | None, Meta(description="Egress proxy, `http://host:port`, asked by CONNECT.")] = None
+    region: Annotated[
+        Annotated[str, Meta(pattern=r"^[a-z0-9-]+$")] | None,
+        Meta(
+            description="`bedrock` and `vertex`, and required there: the cloud's region, as `us-east-1`; for `vertex` "
+            "also `global`, `us` or `eu`.",
+        ),
+    ] = None
+    project: Annotated[
+        Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.:-]*$")] | None,
+        Meta(
+            description="`vertex` only, and required there: the Google Cloud project that calls are billed to.",
+        ),
+    ] = None
+    models: Annotated[
+        dict[str, str],
+        Meta(
+            description="What this upstream calls each model, by the catalog's id; a model that is not here is asked "
+            "for by its id."
+        ),
+    ] = {}
+    profile: Annotated[str | None, Meta(description="`bedrock` only: a profile of AWS's configuration files.")] = None
+    credentials_file: Annotated[
+        str | None,
+        Meta(
+            description="`vertex` only: the key file of a service account; Google's application default credentials "
+            "when it is left out."
+        ),
+    ] = None
+    betas_withheld: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="`bedrock` and `vertex` only: betas that are left out of a caller's `anthropic-beta`, for a "
+            "cloud refuses a call with one that it does not know."
+        ),
+    ] = ()
     model_file: Annotated[str | None, Meta(description="`local` only: a GGUF file of your own.")] = None
     connections_max: Annotated[
         int,
