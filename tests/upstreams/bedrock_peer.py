@@ -23,6 +23,7 @@ from faregate.upstreams.script import Play, Seen, plain
 from faregate.wire import sse
 
 ACCESS, SECRET, REGION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "eu-north-1"
+VERSIONS = ("bedrock-2023-05-31", "2026-10-21")
 STREAM = "application/vnd.amazon.eventstream"
 METRICS = {"inputTokenCount": 12, "outputTokenCount": 16, "invocationLatency": 710, "firstByteLatency": 380}
 
@@ -65,9 +66,8 @@ class Peer:
         return self._invoke(seen, model, stream=verb.endswith("stream"))
 
     def _invoke(self, seen: Seen, model: str, *, stream: bool) -> Play:
-        bad = {"model", "stream"} & seen.document.keys() or seen.document.get(
-            "anthropic_version"
-        ) != "bedrock-2023-05-31"
+        known = seen.document.get("anthropic_version") in VERSIONS
+        bad = not known or {"model", "stream"} & seen.document.keys()
         if bad:
             return trouble(400, "ValidationException", "Malformed input request: extraneous key is not permitted")
         asked = {name: value for name, value in seen.document.items() if not name.startswith("anthropic_")}

@@ -152,6 +152,12 @@ async def test_without_any_credentials_it_does_not_start(pair: Pair, monkeypatch
     assert caught.value.kind is FaultKind.CONNECT and not pair.server.log
 
 
+@pytest.mark.parametrize(("version", "told"), [("2023-06-01", "bedrock-2023-05-31"), ("2026-10-21", "2026-10-21")])
+async def test_the_version_is_the_callers_by_the_name_that_the_cloud_knows(pair: Pair, version: str, told: str) -> None:
+    await whole(await pair.adapter().send(ask(version=version)))
+    assert pair.server.log[0].document["anthropic_version"] == told
+
+
 async def test_betas_that_are_withheld_are_not_named(pair: Pair) -> None:
     adapter = pair.adapter(betas_withheld=("oauth-2025-04-20",))
     for beta, named in (("oauth-2025-04-20,x", ["x"]), ("oauth-2025-04-20", None), (None, None)):

@@ -85,6 +85,12 @@ async def test_a_call_carries_a_token_and_its_answer_is_relayed_to_the_byte(
     assert await whole(answer) == b"".join(play.frames)
 
 
+@pytest.mark.parametrize(("version", "told"), [("2023-06-01", "vertex-2023-10-16"), ("2026-10-21", "2026-10-21")])
+async def test_the_version_is_the_callers_by_the_name_that_the_cloud_knows(pair: Pair, version: str, told: str) -> None:
+    await whole(await pair.adapter().send(ask(version=version)))
+    assert pair.server.log[0].document["anthropic_version"] == told
+
+
 async def test_one_token_serves_all_calls_and_a_new_one_its_own(pair: Pair) -> None:
     adapter = pair.adapter()
     await asyncio.gather(*(adapter.send(ask()) for _ in range(20)))

@@ -69,7 +69,7 @@ class Peer:
         assert found is not None, seen.path
         model, verb = unquote(found[1]), found[2]
         asked = dict(seen.document)
-        assert asked.pop("anthropic_version") == "vertex-2023-10-16"
+        assert asked.pop("anthropic_version") in ("vertex-2023-10-16", "2026-10-21")
         if model == "count-tokens":
             self.models.append(asked["model"])
             return plain({"input_tokens": 34})

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from faregate.upstreams import aws_keys
-from faregate.upstreams.cloud import TOO_LONG, Given, Link, betas, refusal
+from faregate.upstreams.cloud import FIRST_VERSION, TOO_LONG, Given, Link, betas, refusal
 from faregate.upstreams.eventstream import CONTENT_TYPE, Events
 from faregate.upstreams.origin import request_head
 from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
@@ -25,7 +25,7 @@ from faregate.upstreams.renewal import Renewal
 from faregate.upstreams.transport import Transport
 
 VERSION: Final = "bedrock-2023-05-31"
-"""The only one there is: the caller's `anthropic-version` has no place in a call to Bedrock."""
+"""What Bedrock calls the API's FIRST_VERSION; later ones it calls as Anthropic does."""
 
 HEAVY_BODY_BYTES: Final = 1024 * 1024
 """Larger ones are hashed in a thread: they would hold up the loop for a millisecond and more."""
@@ -136,7 +136,7 @@ class Bedrock:
 
     def _body(self, ask: Ask) -> dict[str, Any]:
         body = {name: value for name, value in ask.document.items() if name not in ("model", "stream")}
-        body["anthropic_version"] = VERSION
+        body["anthropic_version"] = VERSION if ask.version == FIRST_VERSION else ask.version
         if named := betas(ask.beta, self._withheld):
             body["anthropic_beta"] = named
         return body

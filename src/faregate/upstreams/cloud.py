@@ -25,6 +25,9 @@ FAILURES_MAX: Final = 3
 RECOVERY_S: Final = 10.0
 """See `Link.healthy`."""
 
+FIRST_VERSION: Final = "2023-06-01"
+"""The `anthropic-version` for which each cloud has a name of its own."""
+
 TOO_LONG: Final = "prompt is too long"
 """How Anthropic begins what clients know as the end of the context window."""
 

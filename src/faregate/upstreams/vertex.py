@@ -16,7 +16,7 @@ import msgspec
 
 from faregate.core.errors import InvalidRequest
 from faregate.upstreams.anthropic import COUNTED_FIELDS
-from faregate.upstreams.cloud import TOO_LONG, Given, Link, betas, refusal
+from faregate.upstreams.cloud import FIRST_VERSION, TOO_LONG, Given, Link, betas, refusal
 from faregate.upstreams.google_tokens import SOON_S, GoogleTokens, Headers
 from faregate.upstreams.origin import check_header, request_head
 from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
@@ -24,7 +24,7 @@ from faregate.upstreams.renewal import Renewal
 from faregate.upstreams.transport import Transport
 
 VERSION: Final = "vertex-2023-10-16"
-"""The only one there is: the caller's `anthropic-version` has no place in a call to Vertex."""
+"""What Vertex calls the API's FIRST_VERSION; later ones it calls as Anthropic does."""
 
 HEADS_MAX: Final = 256
 """Heads kept for a token. A beta list is the caller's to write, so there is a bound."""
@@ -117,7 +117,8 @@ class Vertex:
             self._proof = proof
             self._heads.clear()
         head = self._heads.get((path, ask.beta)) or self._head(path, ask.beta)
-        body = msgspec.json.encode({**fields, "anthropic_version": VERSION})
+        version = VERSION if ask.version == FIRST_VERSION else ask.version
+        body = msgspec.json.encode({**fields, "anthropic_version": version})
         return await self._link.post(head, body, ask, first_byte_s=first_byte_s)
 
     def _head(self, path: str, beta: str | None) -> bytes:
