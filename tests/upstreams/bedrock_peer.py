@@ -82,7 +82,8 @@ class Peer:
     def _count(self, seen: Seen) -> Play:
         body = json.loads(base64.b64decode(seen.document["input"]["invokeModel"]["body"]))
         self.bodies.append(body)
-        assert body["max_tokens"] >= 1 and body["anthropic_version"]
+        if not {"max_tokens", "anthropic_version", "messages"} <= body.keys():
+            return trouble(400, "ValidationException", "Malformed input request: required key [max_tokens] not found")
         return plain({"inputTokens": 21})
 
     def _wrong(self, seen: Seen) -> str:

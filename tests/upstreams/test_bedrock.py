@@ -233,7 +233,10 @@ async def test_a_long_error_is_not_read_and_its_connection_is_closed(pair: Pair)
 @pytest.mark.parametrize("model", [MODEL, "global.anthropic.claude-x", "anthropic.claude-x"])
 async def test_it_counts_by_the_models_own_id(pair: Pair, model: str) -> None:
     adapter = pair.adapter(models={"claude-haiku-4-5": model})
-    assert await adapter.count_tokens(ask()) == 21
+    call = ask()
+    plain_count = {name: call.document[name] for name in ("model", "messages")}
+    assert await adapter.count_tokens(msgspec.structs.replace(call, document=plain_count)) == 21
+    assert pair.peer.bodies[-1]["max_tokens"] == 1, "Bedrock counts only what could be sent"
     assert pair.peer.refused == [] and pair.peer.models == [model.split(".", model.count(".") - 1)[-1]]
 
 

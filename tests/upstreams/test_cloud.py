@@ -56,10 +56,19 @@ async def test_what_is_already_here_is_read_once_and_can_be_dropped() -> None:
     assert await dropped.read() == b""
 
 
+class Long(Given):
+    cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 async def test_a_short_answer_has_a_bound() -> None:
     assert await link().whole(Given(200, {}, b"x" * BODY_BYTES_MAX)) == b"x" * BODY_BYTES_MAX
+    long = Long(200, {}, b"x" * (BODY_BYTES_MAX + 1))
     with pytest.raises(Fault, match="more than"):
-        await link().whole(Given(200, {}, b"x" * (BODY_BYTES_MAX + 1)))
+        await link().whole(long)
+    assert long.cancelled
 
 
 def test_a_refusal_to_count_is_the_callers_or_a_fault() -> None:

@@ -219,9 +219,10 @@ async def test_what_was_whole_before_a_fault_comes_before_it(split: int) -> None
             read += piece
     with pytest.raises(Fault):
         await answer.read()
-    taken = Sunk(more=True)
+    source, taken = Canned(*pieces, WIRE), Sunk(more=True)
     with pytest.raises(Fault):
-        await Events(Canned(*pieces), "aws").pour(taken)
+        await Events(source, "aws").pour(taken)
+    assert source.pieces and source.cancelled, "nothing is read behind a fault"
     assert read == b"".join(taken.pieces) == b"".join(SSE[:3])
 
 
