@@ -116,9 +116,11 @@ def test_a_broken_rule_is_named_with_its_place(tmp_path: Path, text: str, line: 
     ("text", "gone", "line"),
     [
         (AWS + "region = 'us-east-1'\n", "botocore",
-         "line 3: upstreams.0.kind: 'bedrock' needs botocore, not installed here: pip install 'faregate[bedrock]'"),
+         "line 3: upstreams.0.kind: 'bedrock' needs botocore, not installed here: `make clouds`, or pip install "
+         "'faregate[bedrock]'"),
         (GOOGLE + "region = 'global'\nproject = 'p'\n", "google.auth",
-         "line 3: upstreams.0.kind: 'vertex' needs google-auth, not installed here: pip install 'faregate[vertex]'"),
+         "line 3: upstreams.0.kind: 'vertex' needs google-auth, not installed here: `make clouds`, or pip install "
+         "'faregate[vertex]'"),
     ],
 )  # fmt: skip
 def test_a_library_that_is_missing_is_found_before_the_start(

@@ -137,7 +137,8 @@ def _upstream_problems(entry: UpstreamEntry, beside: Path) -> Iterator[tuple[str
 def _missing_library(kind: str) -> Iterator[str]:
     missing = [name.replace(".", "-") for name in _LIBRARIES.get(kind, ()) if not _installed(name)]
     if missing:
-        yield f"{kind!r} needs {' and '.join(missing)}, not installed here: pip install 'faregate[{kind}]'"
+        way_out = f"`make clouds`, or pip install 'faregate[{kind}]'"
+        yield f"{kind!r} needs {' and '.join(missing)}, not installed here: {way_out}"
 
 
 def _installed(name: str) -> bool:
