@@ -17,13 +17,14 @@ from anthropic.types import MessageParam, TextBlock
 
 from faregate.core.money import NANOS_PER_CREDIT, show_credits
 from faregate.upstreams.port import CannotStart
-from faregate.upstreams.script import Play, failure, frames_of
+from faregate.upstreams.script import Play, events, failure, frames_of
 from faregate.upstreams.scripted_server import ScriptedServer
 from faregate.wire import sse
 from faregate.wire.usage import Usage
 from tests.contract.riders import NO_RETRY, message
 from tests.gateway import MODEL, Gate, ask, running
 from tests.upstreams import bedrock_peer, vertex_peer
+from tests.upstreams.asking import until
 
 Kind = Literal["bedrock", "vertex"]
 Peer = bedrock_peer.Peer | vertex_peer.Peer
@@ -184,6 +185,26 @@ async def test_an_event_stream_that_breaks_anywhere_is_never_billed(tmp_path: Pa
         (receipt,) = await gate.settled(key)
         assert (receipt["state"], receipt["outcome"], receipt["charged"]) == ("released", "upstream_error", "0")
         assert await gate.books() == (OPENING, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_caller_who_hangs_up_stops_the_cloud_and_pays_for_what_passed(tmp_path: Path, kind: Kind) -> None:
+    slow = frames_of(message("word " * 400, input_tokens=5, output_tokens=400), 400)
+    told = [parsed.data for part in slow for parsed in sse.frames(part)]
+    play = bedrock_peer.event_stream(told, gap_ms=20) if kind == "bedrock" else events(slow, gap_ms=20)
+    async with clouded(tmp_path, kind) as (gate, peer):
+        key = await gate.key()
+        peer.plays = [play]
+        headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
+        async with gate.client.stream("POST", "/v1/messages", json=ask(stream=True), headers=headers) as answer:
+            async for line in answer.aiter_lines():
+                if "content_block_delta" in line:
+                    break
+        await until(lambda: peer.seen[-1].hung_up)
+        assert peer.seen[-1].frames_written < len(slow)
+        (receipt,) = await gate.settled(key)
+        assert receipt["state"] == "settled" and receipt["outcome"] != "upstream_error"
+        assert (await gate.books())[1] == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

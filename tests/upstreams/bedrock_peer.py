@@ -41,6 +41,7 @@ class Peer:
         self.refused: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.models: list[str] = []
+        self.seen: list[Seen] = []
         self.answers: list[Play] = []
         """The usual ones, as Anthropic would have given them."""
         self._secret = secret
@@ -50,6 +51,7 @@ class Peer:
         self._mimic = Mimic()
 
     def __call__(self, seen: Seen) -> Play:
+        self.seen.append(seen)
         wrong = self._wrong(seen)
         if wrong:
             self.refused.append(wrong)

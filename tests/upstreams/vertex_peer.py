@@ -55,12 +55,14 @@ class Peer:
     def __init__(self, tokens: TokenEndpoint) -> None:
         self.plays: list[Play | None] = []
         self.models: list[str] = []
+        self.seen: list[Seen] = []
         self.answers: list[Play] = []
         """The usual ones."""
         self._tokens = tokens
         self._mimic = Mimic()
 
     def __call__(self, seen: Seen) -> Play:
+        self.seen.append(seen)
         if seen.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens.given:
             return trouble(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
         if self.plays and (play := self.plays.pop(0)) is not None:
