@@ -3,6 +3,7 @@
 Method: the published way to sign is written again in the peer; files and variables as an operator would have them.
 """
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,12 @@ def test_a_session_token_is_sent_and_signed() -> None:
     seen = request("/model/m/invoke", b"{}", token="FwoGZXIvYXdzEJr")
     assert seen.headers["x-amz-security-token"] == "FwoGZXIvYXdzEJr"
     assert wrong_signature(seen, SECRET, "FwoGZXIvYXdzEJr") == ""
+
+
+def test_nothing_that_is_signed_is_logged_however_much_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert request("/model/m/invoke", b"{}", token="FwoGZXIvYXdzEJr").headers["authorization"]
+    assert caplog.text == ""
 
 
 def test_the_recomputation_notices_what_was_changed() -> None:

@@ -4,6 +4,7 @@ Method: a real service account's key, made here, and a token endpoint on loopbac
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -39,6 +40,15 @@ async def test_a_service_accounts_key_is_a_token_for_as_long_as_google_says(
     assert dict(await asyncio.to_thread(source.fetch)) == {"authorization": "Bearer ya29.token-1"}
     assert not source.due(3000) and source.due(3700)
     assert dict(await asyncio.to_thread(source.fetch)) == {"authorization": "Bearer ya29.token-2"}
+
+
+async def test_no_token_is_logged_however_much_is_logged(
+    endpoint: TokenEndpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    await asyncio.to_thread(GoogleTokens(str(tmp_path / "account.json")).fetch)
+    assert endpoint.given and not any(record.name.startswith("google") for record in caplog.records)
+    assert "ya29" not in caplog.text and "assertion" not in caplog.text
 
 
 async def test_the_application_default_credentials_are_found(

@@ -6,6 +6,7 @@ One rule: what waits happens in `fetch`, in a thread; signing is arithmetic, ove
     signed(keys, region, url, body)         the headers that prove them, for one request within five minutes
 """
 
+import logging
 from typing import Any, Final, Protocol
 
 from botocore.auth import SigV4Auth
@@ -14,6 +15,9 @@ from botocore.exceptions import ConfigNotFound, ConfigParseError, PartialCredent
 from botocore.session import Session
 
 from faregate.upstreams.port import CannotStart
+
+# In detail botocore logs what it signs, session token and all, and the answers in which keys come.
+logging.getLogger("botocore").setLevel(logging.INFO)
 
 SERVICE: Final = "bedrock"
 SOON_S: Final = 900.0

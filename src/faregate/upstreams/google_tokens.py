@@ -5,6 +5,7 @@ One rule: whatever google-auth does, it does in `fetch`, in a thread; what the e
     GoogleTokens(file).fetch() -> (("authorization", "Bearer ..."), ...)    for an hour, as a rule
 """
 
+import logging
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from google.auth.transport.requests import Request
 from google.oauth2.service_account import Credentials
 
 from faregate.upstreams.port import CannotStart
+
+# In detail google-auth logs its requests for tokens.
+logging.getLogger("google.auth").setLevel(logging.INFO)
 
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 SOON_S: Final = 225.0
@@ -56,4 +60,4 @@ class GoogleTokens:
                 return Credentials.from_service_account_file(self._file, scopes=SCOPES)
             return google.auth.default(scopes=SCOPES, request=request)[0]
         except (DefaultCredentialsError, ValueError, OSError) as error:
-            raise CannotStart(f"there are no Google credentials: {error}; {_WAY_OUT}") from None
+            raise CannotStart(f"there are no Google credentials: {str(error).rstrip('.')}; {_WAY_OUT}") from None
