@@ -55,7 +55,7 @@ def test_the_file_of_the_contract_is_read_as_it_stands(tmp_path: Path) -> None:
     assert settings.admin_token == Secret("t0ken")
     assert settings.database == tmp_path / "home" / "faregate.db"
     (upstream,) = settings.upstreams
-    assert (upstream.name, upstream.api_key) == ("anthropic", Secret("sk-ant-1"))
+    assert (upstream.name, upstream.api_keys) == ("anthropic", (Secret("sk-ant-1"),))
     assert settings.routes[0].aliases == ("claude-x-20251001",)
     assert settings.configured
 
@@ -75,7 +75,7 @@ def test_a_provider_key_alone_sends_to_anthropic(tmp_path: Path) -> None:
 
     (upstream,) = settings.upstreams
     assert (upstream.kind, upstream.base_url) == ("anthropic", "https://api.anthropic.com")
-    assert upstream.api_key == Secret("sk-ant-1")
+    assert upstream.api_keys == (Secret("sk-ant-1"),)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_clouds_own_settings_are_read_as_they_stand(tmp_path: Path) -> None:
     vertex, bedrock = load({"AWS_BEARER_TOKEN_BEDROCK": "secret"}, folder=tmp_path).upstreams
     assert (vertex.project, vertex.region, vertex.models) == ("gate-1", "global", {"claude-x": "claude-x@1"})
     assert (vertex.credentials_file, vertex.betas_withheld) == (tmp_path / "key.json", ("x",))
-    assert (bedrock.region, bedrock.profile, bedrock.models, bedrock.api_key) == ("us-east-1", "gate", {}, None)
+    assert (bedrock.region, bedrock.profile, bedrock.models, bedrock.api_keys) == ("us-east-1", "gate", {}, ())
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_bedrocks_api_key_is_where_amazon_looks_or_where_the_file_says(
     text = "[[upstreams]]\nname = 'a'\nkind = 'bedrock'\nregion = 'us-east-1'\n"
     (tmp_path / "faregate.toml").write_text(text + named)
     both = {"AWS_BEARER_TOKEN_BEDROCK": "theirs", "OWN_KEY": "own", variable: "this"}
-    key = load(both, folder=tmp_path).upstreams[0].api_key
-    assert key is not None and key.reveal() == "this"
+    (key,) = load(both, folder=tmp_path).upstreams[0].api_keys
+    assert key.reveal() == "this"
 
 
 def test_an_empty_provider_key_is_no_key(tmp_path: Path) -> None:
@@ -219,6 +219,24 @@ def test_a_command_that_serves_nobody_needs_no_providers_key(tmp_path: Path) -> 
     (tmp_path / "faregate.toml").write_text(CONTRACT)
     home = {"FAREGATE_HOME": str(tmp_path / "home")}
 
-    assert load(home, folder=tmp_path, serving=False).upstreams[0].api_key is None
+    assert load(home, folder=tmp_path, serving=False).upstreams[0].api_keys == ()
     with pytest.raises(SettingsError, match="ANTHROPIC_API_KEY is not set"):
         load(home, folder=tmp_path)
+
+
+def test_an_upstream_may_have_several_keys_and_its_own_names_for_models(tmp_path: Path) -> None:
+    text = (
+        "[[upstreams]]\nname = 'vllm'\nkind = 'openai'\nbase_url = 'http://127.0.0.1:8000'\n"
+        "api_key_envs = ['FIRST', 'SECOND']\n[upstreams.models]\nclaude-x = 'Qwen/Qwen3-8B'\n"
+    )
+    (upstream,) = read(tmp_path, text, {"FIRST": "sk-1", "SECOND": "sk-2"}).upstreams
+
+    assert upstream.api_keys == (Secret("sk-1"), Secret("sk-2"))
+    assert (upstream.auth, upstream.models) == ("bearer", {"claude-x": "Qwen/Qwen3-8B"})
+
+
+def test_openai_is_at_its_own_address_unless_another_is_given(tmp_path: Path) -> None:
+    text = "[[upstreams]]\nname = 'o'\nkind = 'openai'\napi_key_env = 'OPENAI_API_KEY'\n"
+    (upstream,) = read(tmp_path, text, {"OPENAI_API_KEY": "sk-1"}).upstreams
+
+    assert (upstream.base_url, upstream.api_keys) == ("https://api.openai.com/v1", (Secret("sk-1"),))

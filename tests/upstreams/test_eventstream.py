@@ -152,7 +152,7 @@ class Canned:
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = list(pieces)
-        self.cancelled = False
+        self.cancelled = self.left = False
 
     async def read(self) -> bytes:
         return self.pieces.pop(0) if self.pieces else b""
@@ -165,6 +165,18 @@ class Canned:
 
     def cancel(self) -> None:
         self.cancelled = True
+
+    def leave(self) -> None:
+        self.left = True
+
+
+@pytest.mark.parametrize(("wire", "whole"), [(WIRE, True), (WIRE + b"x", False), (WIRE + b"no frame at all", False)])
+async def test_an_answer_is_left_only_between_frames(wire: bytes, whole: bool) -> None:  # noqa: FBT001
+    source = Canned(wire)
+    answer = Events(source, "aws")
+    await answer.read()
+    answer.leave()
+    assert (source.left, source.cancelled) == (whole, not whole)
 
 
 class Sunk:

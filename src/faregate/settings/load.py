@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from faregate.core.place import Place, Postgres
-from faregate.settings.check import POSTGRES_SCHEMES, check
+from faregate.settings.check import POSTGRES_SCHEMES, check, key_variables
 from faregate.settings.layers import Layers, SettingsError
 from faregate.settings.shape import (
     Admin,
@@ -33,7 +33,20 @@ from faregate.settings.shape import (
 )
 
 ANTHROPIC_URL: Final = "https://api.anthropic.com"
+OPENAI_URL: Final = "https://api.openai.com/v1"
 ANTHROPIC_KEY: Final = "ANTHROPIC_API_KEY"
+_URLS: Final = {
+    "anthropic": ANTHROPIC_URL,
+    "openai": OPENAI_URL,
+    "bedrock": "https://bedrock-runtime.{region}.amazonaws.com",
+    "vertex": "https://{region}-aiplatform.googleapis.com",
+}
+_VERTEX_URLS: Final = {
+    "global": "https://aiplatform.googleapis.com",
+    "us": "https://aiplatform.us.rep.googleapis.com",
+    "eu": "https://aiplatform.eu.rep.googleapis.com",
+}
+"""Of the regions that are more than one."""
 BEDROCK_KEY: Final = "AWS_BEARER_TOKEN_BEDROCK"
 """Where Amazon's own tools look for a Bedrock API key."""
 FILE_NAME: Final = "faregate.toml"
@@ -48,13 +61,15 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: Kind
     base_url: str = ""
-    api_key: Secret | None = None
+    api_keys: tuple[Secret, ...] = ()
+    """Used in turn; none where none is sent, or where nobody is served."""
     auth: Auth = "x-api-key"
+    models: dict[str, str] = msgspec.field(default_factory=dict)
+    """What it calls them, by the catalog's ids."""
     ca_file: Path | None = None
     proxy: str | None = None
     region: str = ""
     project: str = ""
-    models: dict[str, str] = {}
     profile: str | None = None
     credentials_file: Path | None = None
     betas_withheld: tuple[str, ...] = ()
@@ -173,20 +188,21 @@ def _chosen(environ: Mapping[str, str]) -> UpstreamEntry:
 
 
 def _upstream(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) -> Upstream:
-    key = environ.get(entry.api_key_env) if entry.api_key_env else None
-    if entry.kind == "bedrock" and entry.api_key_env is None and entry.profile is None:
-        key = environ.get(BEDROCK_KEY)
+    variables = key_variables(entry)
+    if entry.kind == "bedrock" and not variables and entry.profile is None:
+        variables = (BEDROCK_KEY,)
+    keys = [environ.get(variable) for variable in variables]
     return Upstream(
         name=entry.name,
         kind=entry.kind,
         base_url=entry.base_url or _public_url(entry),
-        api_key=Secret(key) if key else None,
-        auth=entry.auth or "x-api-key",
+        api_keys=tuple(Secret(key) for key in keys if key),
+        auth=entry.auth or ("bearer" if entry.kind == "openai" else "x-api-key"),
+        models=entry.models,
         ca_file=beside / Path(entry.ca_file).expanduser() if entry.ca_file else None,
         proxy=entry.proxy,
         region=entry.region or "",
         project=entry.project or "",
-        models=entry.models,
         profile=entry.profile,
         credentials_file=beside / Path(entry.credentials_file).expanduser() if entry.credentials_file else None,
         betas_withheld=entry.betas_withheld,
@@ -198,18 +214,10 @@ def _upstream(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) ->
 
 def _public_url(entry: UpstreamEntry) -> str:
     """Where an upstream is when the file does not say."""
-    match entry.kind, entry.region:
-        case "anthropic", _:
-            return ANTHROPIC_URL
-        case "bedrock", region:
-            return f"https://bedrock-runtime.{region}.amazonaws.com"
-        case "vertex", "global":
-            return "https://aiplatform.googleapis.com"
-        case "vertex", ("us" | "eu") as region:
-            return f"https://aiplatform.{region}.rep.googleapis.com"
-        case "vertex", region:
-            return f"https://{region}-aiplatform.googleapis.com"
-    return ""
+    region = entry.region
+    if entry.kind == "vertex" and region in _VERTEX_URLS:
+        return _VERTEX_URLS[region]
+    return _URLS.get(entry.kind, "").format(region=region)
 
 
 def _database(database: Database, home: Path) -> Place:

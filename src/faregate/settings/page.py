@@ -65,7 +65,7 @@ def _row(section: str, field: Field) -> str:
     sentence = text["description"]
     if section in SECTIONS:
         sentence += f" Environment: `FAREGATE_{section.upper()}_{field.name.upper()}`."
-    default = "required" if field.required else _default({} if field.default is msgspec.NODEFAULT else field.default)
+    default = "required" if field.required else _default(field.default)
     return f"| `{field.name}` | {_type(field.type)} | {default} | {sentence} |\n"
 
 
@@ -76,7 +76,7 @@ def _type(declared: Type) -> str:
     if isinstance(here, VarTupleType):
         return f"list of {_type(here.item_type)}"
     if isinstance(here, DictType):
-        return f"table of {_type(here.value_type)}s"
+        return f"table of {_type(here.value_type)}"
     name = {"IntType": "integer", "FloatType": "number", "StrType": "string"}[type(here).__name__]
     low = getattr(here, "ge", None)
     low = getattr(here, "gt", None) if low is None else low
@@ -85,7 +85,7 @@ def _type(declared: Type) -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None or value in ((), {}):
+    if value in (None, (), msgspec.NODEFAULT):
         return "none"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 

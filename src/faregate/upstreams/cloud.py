@@ -126,6 +126,8 @@ class Given:
     def cancel(self) -> None:
         self._body = b""
 
+    leave = cancel
+
 
 def refusal(status: int, message: str, headers: Mapping[str, str]) -> Given:
     """A refusal in Anthropic's envelope, with the wait that the cloud asked for."""

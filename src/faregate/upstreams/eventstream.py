@@ -84,6 +84,10 @@ class Translation:
             self.fault = Fault(FaultKind.PROTOCOL, message)
         return b"".join(events)
 
+    @property
+    def between_frames(self) -> bool:
+        return not self._unfinished and self.fault is None
+
     def end(self) -> None:
         """Its bytes have ended. That is a fault when it was within a frame."""
         if self._unfinished and self.fault is None:
@@ -134,6 +138,12 @@ class Events:
 
     def cancel(self) -> None:
         self._answer.cancel()
+
+    def leave(self) -> None:
+        if self._translation.between_frames:
+            self._answer.leave()
+        else:
+            self._answer.cancel()
 
 
 def _translate(headers: Mapping[str, Any], payload: bytes) -> bytes:
