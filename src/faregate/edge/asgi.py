@@ -1,4 +1,5 @@
-"""The door of the data plane. POST /v1/messages goes straight to the story, as a Call; the rest to the API, as ASGI.
+"""The door of the data plane. POST /v1/messages goes straight to the story, as a Call, and POST /v1/chat/completions as
+a ChatCall; the rest to the API, as ASGI.
 
 No framework and no middleware stands around a call: its connection (edge.protocol) makes it and hands it to `serve`.
 """
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from faregate.core.errors import NotReady
 from faregate.edge.call import Call, Line
+from faregate.edge.chat import ChatCall
 from faregate.edge.errors import render
 from faregate.edge.intake import Intake, client_address, fields
 from faregate.proxy.port import Gateway
@@ -37,7 +39,7 @@ class Door:
         self._intake = intake
         self._api = api
         self.open_calls = 0
-        """Calls to /v1/messages that are under way."""
+        """Calls that are under way."""
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._stopping_since: float | None = None
@@ -57,6 +59,12 @@ class Door:
     def call(self, line: Line, headers: Sequence[tuple[bytes, bytes]], **of_its_head: bool) -> Call:
         """A call whose head has come on this connection; `serve` it."""
         return Call(line, headers, self._intake, self._gate.new_id("req_"), **of_its_head)
+
+    def chat(self, line: Line, headers: Sequence[tuple[bytes, bytes]], **of_its_head: bool) -> ChatCall:
+        """The same, spoken as OpenAI's API is."""
+        call = ChatCall(line, headers, self._intake, self._gate.new_id("req_"), **of_its_head)
+        call.catalog = self._gate.catalog
+        return call
 
     async def serve(self, call: Call) -> None:
         """Serve a call to its end, whatever that is; one that is too many is refused before anything is read of it."""
