@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 ARGS ?=
 
-.PHONY: help setup run test lint docs lock bench bench-solo bench-streams bench-stalled bench-growth bench-appraise bench-quote bench-affinity state-machine simulate kill race pg-restarts mutate clean
+.PHONY: help setup clouds run test lint docs lock bench bench-solo bench-streams bench-stalled bench-growth bench-appraise bench-quote bench-affinity state-machine simulate kill race pg-restarts mutate clean
 .DEFAULT_GOAL := help
 # One pip at a time: two would write into the same folder.
 .NOTPARALLEL:
@@ -22,6 +22,9 @@ help:  ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: $(VENV)/.package $(VENV)/.model  ## install the gateway into .venv
+
+clouds: setup  ## install Amazon's and Google's libraries too, for upstreams of kind bedrock and vertex
+	@$(PIP) install --require-hashes -r requirements/cloud.txt
 
 # Whoever types this reads it, through a pipe too; `faregate serve` elsewhere logs JSON where nobody is at a terminal.
 run: setup  ## start the gateway on 127.0.0.1:8080 (ARGS="--port 9000" passes flags on)
@@ -43,6 +46,7 @@ docs: setup  ## write the generated pages anew
 
 lock: setup $(VENV)/.dev  ## pin the newest versions that requirements/*.in allow
 	$(LOCK) --upgrade requirements/run.in -o requirements/run.txt
+	$(LOCK) --upgrade requirements/cloud.in -o requirements/cloud.txt
 	$(LOCK) --upgrade requirements/dev.in -o requirements/dev.txt
 	$(LOCK) --upgrade --no-deps requirements/model.in -o requirements/model.txt
 

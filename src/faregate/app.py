@@ -85,7 +85,7 @@ class Observer:
 
 
 def run(settings: Settings, *, command: str) -> int:
-    """Serve until SIGINT or SIGTERM. Raises Busy, SettingsError, StoreRefused, CatalogError or ModelFailure before it
+    """Serve until SIGINT or SIGTERM. Raises Busy, SettingsError, StoreRefused, CatalogError or CannotStart before it
     serves. `command` is how this program is called from another terminal."""
     _allow_open_files()
     serving = serve(settings, command=command)

@@ -59,6 +59,33 @@ def _build(entry: s.Upstream, transport: Transport) -> Upstream:
                 auth=entry.auth,
                 models=entry.models,
             )
+        case "bedrock":
+            # The vendors' libraries are asked for by who uses them alone, and may not be installed.
+            from faregate.upstreams.bedrock import Bedrock  # noqa: PLC0415
+
+            return Bedrock(
+                name=entry.name,
+                base_url=entry.base_url,
+                region=entry.region,
+                transport=transport,
+                models=entry.models,
+                profile=entry.profile,
+                api_key=entry.api_keys[0].reveal() if entry.api_keys else None,
+                betas_withheld=entry.betas_withheld,
+            )
+        case "vertex":
+            from faregate.upstreams.vertex import Vertex  # noqa: PLC0415
+
+            return Vertex(
+                name=entry.name,
+                base_url=entry.base_url,
+                project=entry.project,
+                region=entry.region,
+                transport=transport,
+                models=entry.models,
+                credentials_file=str(entry.credentials_file) if entry.credentials_file is not None else None,
+                betas_withheld=entry.betas_withheld,
+            )
         case "local":
             file = str(entry.model_file) if entry.model_file is not None else None
             return Local(name=entry.name, transport=transport, model_file=file, log=structlog.get_logger())

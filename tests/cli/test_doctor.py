@@ -3,6 +3,7 @@
 Method: one illness at a time.
 """
 
+import sys
 from pathlib import Path
 
 import psycopg
@@ -58,6 +59,17 @@ def test_a_missing_providers_key_is_found(faregate: Run, tmp_path: Path) -> None
     assert ran.code == 1
     assert list(findings(ran)) == ["settings"]
     assert "NO_SUCH_KEY is not set" in findings(ran)["settings"]
+
+
+def test_a_clouds_library_that_is_missing_is_found(
+    faregate: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "botocore", None)
+    (tmp_path / "own.toml").write_text("[[upstreams]]\nname = 'a'\nkind = 'bedrock'\nregion = 'us-east-1'\n")
+    ran = faregate("--config", "own.toml", "doctor", "--json")
+
+    assert ran.code == 1
+    assert "pip install 'faregate[bedrock]'" in findings(ran)["settings"]
 
 
 def test_a_data_folder_that_others_can_read_is_found(faregate: Run, folder: Path) -> None:

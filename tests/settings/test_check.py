@@ -3,6 +3,7 @@
 Method: one broken rule at a time, over a file that is otherwise good.
 """
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from faregate.settings import SettingsError, load
 
 ENVIRON = {"ANTHROPIC_API_KEY": "sk-ant-1"}
 GOOD = "[[upstreams]]\nname = 'main'\nkind = 'anthropic'\napi_key_env = 'ANTHROPIC_API_KEY'\n"
+AWS = "[[upstreams]]\nname = 'aws'\nkind = 'bedrock'\n"
+GOOGLE = "[[upstreams]]\nname = 'google'\nkind = 'vertex'\n"
 SPARE = "[[upstreams]]\nname = 'spare'\nkind = 'local'\n"
 
 
@@ -69,7 +72,25 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
         (GOOD + "model_file = 'x.gguf'\n",
          "line 5: upstreams.0.model_file: means nothing to an upstream of kind 'anthropic', only to local"),
         (SPARE + "base_url = 'http://x'\n",
-         "line 4: upstreams.0.base_url: means nothing to an upstream of kind 'local', only to anthropic, openai"),
+         "line 4: upstreams.0.base_url: means nothing to an upstream of kind 'local', only to anthropic, openai, "
+         "bedrock, vertex"),
+        (GOOD + "betas_withheld = ['a']\n",
+         "line 5: upstreams.0.betas_withheld: means nothing to an upstream of kind 'anthropic', only to bedrock, "
+         "vertex"),
+        (AWS, "line 1: upstreams.0.region: is required: the AWS region where calls are sent, as us-east-1"),
+        (AWS + "region = 'us-east-1/x'\n",
+         "line 4: upstreams.0.region: expected str matching regex '^[a-z0-9-]+$', got 'us-east-1/x'"),
+        (AWS + "region = 'us-east-1'\nproject = 'p'\n",
+         "line 5: upstreams.0.project: means nothing to an upstream of kind 'bedrock', only to vertex"),
+        (AWS + "region = 'us-east-1'\nprofile = 'p'\napi_key_env = 'ANTHROPIC_API_KEY'\n",
+         "line 5: upstreams.0.profile: means nothing beside an API key: leave out profile or api_key_env"),
+        (GOOGLE + "project = 'p'\n",
+         "line 1: upstreams.0.region: is required: the Google Cloud region where calls are sent, as us-east5, or "
+         "global"),
+        (GOOGLE + "region = 'global'\n",
+         "line 1: upstreams.0.project: is required: the id of the Google Cloud project that calls are billed to"),
+        (GOOGLE + "region = 'global'\nproject = 'p'\ncredentials_file = 'none.json'\n",
+         "line 6: upstreams.0.credentials_file: there is no file /none.json"),
         (SPARE + "model_file = 'none.gguf'\n", "line 4: upstreams.0.model_file: there is no file /none.gguf"),
         ("[[upstreams]]\nname = 'main'\nkind = 'openai'\n",
          "line 1: upstreams.0.api_key_env: is required: name the environment variable with the API key of 'main'"),
@@ -84,7 +105,8 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
         (GOOD + "models = { a = '' }\n",
          "line 5: upstreams.0.models: 'a' is called nothing here: write the upstream's own name for it"),
         (SPARE + "models = { a = 'b' }\n",
-         "line 4: upstreams.0.models: means nothing to an upstream of kind 'local', only to anthropic, openai"),
+         "line 4: upstreams.0.models: means nothing to an upstream of kind 'local', only to anthropic, openai, "
+         "bedrock, vertex"),
         (GOOD + GOOD, "line 6: upstreams.1.name: 'main' is taken by an earlier entry"),
         (GOOD + "[[routes]]\nmodel = 'a'\nupstreams = ['mian']\n",
          "line 7: routes.0.upstreams.0: there is no upstream 'mian'; did you mean main?"),
@@ -114,6 +136,26 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_broken_rule_is_named_with_its_place(tmp_path: Path, text: str, line: str) -> None:
     assert refusal(tmp_path, text) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "gone", "line"),
+    [
+        (AWS + "region = 'us-east-1'\n", "botocore",
+         "line 3: upstreams.0.kind: 'bedrock' needs botocore, not installed here: `make clouds`, or pip install "
+         "'faregate[bedrock]'"),
+        (GOOGLE + "region = 'global'\nproject = 'p'\n", "google.auth",
+         "line 3: upstreams.0.kind: 'vertex' needs google-auth, not installed here: `make clouds`, or pip install "
+         "'faregate[vertex]'"),
+    ],
+)  # fmt: skip
+def test_a_library_that_is_missing_is_found_before_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, gone: str, line: str
+) -> None:
+    monkeypatch.setitem(sys.modules, gone, None)
+    assert refusal(tmp_path, text) == line
+    # A command that serves nobody does not need it.
+    assert load(ENVIRON, folder=tmp_path, file=tmp_path / "f.toml", serving=False).upstreams[0].name
 
 
 def test_a_route_may_name_the_upstream_that_we_choose_ourselves(tmp_path: Path) -> None:

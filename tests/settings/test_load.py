@@ -78,6 +78,51 @@ def test_a_provider_key_alone_sends_to_anthropic(tmp_path: Path) -> None:
     assert upstream.api_keys == (Secret("sk-ant-1"),)
 
 
+@pytest.mark.parametrize(
+    ("kind", "region", "url"),
+    [
+        ("bedrock", "eu-north-1", "https://bedrock-runtime.eu-north-1.amazonaws.com"),
+        ("vertex", "us-east5", "https://us-east5-aiplatform.googleapis.com"),
+        ("vertex", "global", "https://aiplatform.googleapis.com"),
+        ("vertex", "eu", "https://aiplatform.eu.rep.googleapis.com"),
+    ],
+)
+def test_a_cloud_is_at_its_public_endpoint_unless_the_file_says_otherwise(
+    tmp_path: Path, kind: str, region: str, url: str
+) -> None:
+    project = "project = 'gate-1'\n" if kind == "vertex" else ""
+    text = f"[[upstreams]]\nname = 'a'\nkind = '{kind}'\nregion = '{region}'\n{project}"
+    for more, expected in (("", url), ("base_url = 'https://vpce.example/x'\n", "https://vpce.example/x")):
+        (tmp_path / "faregate.toml").write_text(text + more)
+        assert load({}, folder=tmp_path).upstreams[0].base_url == expected
+
+
+def test_a_clouds_own_settings_are_read_as_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "key.json").write_text("{}")
+    (tmp_path / "faregate.toml").write_text(
+        "[[upstreams]]\nname = 'a'\nkind = 'vertex'\nregion = 'global'\nproject = 'gate-1'\n"
+        "credentials_file = 'key.json'\nbetas_withheld = ['x']\n[upstreams.models]\n'claude-x' = 'claude-x@1'\n"
+        "[[upstreams]]\nname = 'b'\nkind = 'bedrock'\nregion = 'us-east-1'\nprofile = 'gate'\n"
+    )
+    vertex, bedrock = load({"AWS_BEARER_TOKEN_BEDROCK": "secret"}, folder=tmp_path).upstreams
+    assert (vertex.project, vertex.region, vertex.models) == ("gate-1", "global", {"claude-x": "claude-x@1"})
+    assert (vertex.credentials_file, vertex.betas_withheld) == (tmp_path / "key.json", ("x",))
+    assert (bedrock.region, bedrock.profile, bedrock.models, bedrock.api_keys) == ("us-east-1", "gate", {}, ())
+
+
+@pytest.mark.parametrize(
+    ("named", "variable"), [("", "AWS_BEARER_TOKEN_BEDROCK"), ("api_key_env = 'OWN_KEY'\n", "OWN_KEY")]
+)
+def test_bedrocks_api_key_is_where_amazon_looks_or_where_the_file_says(
+    tmp_path: Path, named: str, variable: str
+) -> None:
+    text = "[[upstreams]]\nname = 'a'\nkind = 'bedrock'\nregion = 'us-east-1'\n"
+    (tmp_path / "faregate.toml").write_text(text + named)
+    both = {"AWS_BEARER_TOKEN_BEDROCK": "theirs", "OWN_KEY": "own", variable: "this"}
+    (key,) = load(both, folder=tmp_path).upstreams[0].api_keys
+    assert key.reveal() == "this"
+
+
 def test_an_empty_provider_key_is_no_key(tmp_path: Path) -> None:
     assert read(tmp_path, environ={"ANTHROPIC_API_KEY": ""}).upstreams[0].kind == "local"
 

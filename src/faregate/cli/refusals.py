@@ -26,7 +26,7 @@ def explain(error: Exception) -> tuple[int, str]:
     from faregate.edge.listen import Busy  # noqa: PLC0415
     from faregate.settings import SettingsError  # noqa: PLC0415
     from faregate.store.database import StoreRefused  # noqa: PLC0415
-    from faregate.upstreams.local_weights import ModelFailure  # noqa: PLC0415
+    from faregate.upstreams.port import CannotStart  # noqa: PLC0415
 
     if isinstance(error, Failed):
         return REFUSED, str(error)
@@ -36,6 +36,6 @@ def explain(error: Exception) -> tuple[int, str]:
         first, *more = str(error).splitlines()
         rest = f" (and {len(more)} more: `faregate catalog check` lists them)" if more else ""
         return CANNOT_START, first + rest
-    if isinstance(error, SettingsError | StoreRefused | Busy | ModelFailure):
+    if isinstance(error, SettingsError | StoreRefused | Busy | CannotStart):
         return CANNOT_START, " ".join(str(error).splitlines())
     raise error

@@ -5,6 +5,7 @@ The rule: what can be known to be wrong before anything starts is said here, at 
 
 import ipaddress
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,18 +18,33 @@ from faregate.settings.routing import Cost, Route
 from faregate.settings.shape import UNLIMITED, File, UpstreamEntry
 
 _ONLY: Final = {
-    "base_url": ("anthropic", "openai"),
-    "api_key_env": ("anthropic", "openai"),
+    "base_url": ("anthropic", "openai", "bedrock", "vertex"),
+    "api_key_env": ("anthropic", "openai", "bedrock"),
     "api_key_envs": ("anthropic", "openai"),
     "auth": ("anthropic", "openai"),
-    "models": ("anthropic", "openai"),
-    "ca_file": ("anthropic", "openai"),
-    "proxy": ("anthropic", "openai"),
+    "models": ("anthropic", "openai", "bedrock", "vertex"),
+    "ca_file": ("anthropic", "openai", "bedrock", "vertex"),
+    "proxy": ("anthropic", "openai", "bedrock", "vertex"),
+    "region": ("bedrock", "vertex"),
+    "project": ("vertex",),
+    "profile": ("bedrock",),
+    "credentials_file": ("vertex",),
+    "betas_withheld": ("bedrock", "vertex"),
     "model_file": ("local",),
 }
 """Settings that mean something to some kinds only: where they mean nothing, they are a mistake, not a wish."""
 
 _VENDORS: Final = {"anthropic": "api.anthropic.com", "openai": "api.openai.com"}
+_NEEDED: Final = {
+    "bedrock": {"region": "the AWS region where calls are sent, as us-east-1"},
+    "vertex": {
+        "region": "the Google Cloud region where calls are sent, as us-east5, or global",
+        "project": "the id of the Google Cloud project that calls are billed to",
+    },
+}
+"""What a cloud cannot do without, and what it is."""
+_LIBRARIES: Final = {"bedrock": ("botocore",), "vertex": ("google.auth", "requests")}
+"""The vendors' own libraries, which are installed with the extra of the kind's name."""
 
 POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
 
@@ -52,6 +68,9 @@ def _problems(file: File, layers: Layers, environ: Mapping[str, str], *, serving
     for index, entry in enumerate(file.upstreams):
         for name, sentence in _upstream_problems(entry, beside):
             yield ("upstreams", index, name), sentence
+        if serving:
+            for sentence in _missing_library(entry.kind):
+                yield ("upstreams", index, "kind"), sentence
         for variable in key_variables(entry):
             if serving and not environ.get(variable):
                 yield (
@@ -116,6 +135,7 @@ def _upstream_problems(entry: UpstreamEntry, beside: Path) -> Iterator[tuple[str
         yield "api_key_envs", "stands beside api_key_env: name all variables here, and leave the other out"
     if entry.kind in _VENDORS and not key_variables(entry) and _is_vendors(entry):
         yield "api_key_env", f"is required: name the environment variable with the API key of {entry.name!r}"
+    yield from _cloud_problems(entry)
     for model, theirs in entry.models.items():
         if not theirs:
             yield "models", f"{model!r} is called nothing here: write the upstream's own name for it"
@@ -123,10 +143,32 @@ def _upstream_problems(entry: UpstreamEntry, beside: Path) -> Iterator[tuple[str
         yield from _url_problems("base_url", entry.base_url, ("https", "http"))
     if entry.proxy is not None:
         yield from _url_problems("proxy", entry.proxy, ("http",))
-    for name in ("ca_file", "model_file"):
+    for name in ("ca_file", "model_file", "credentials_file"):
         path = getattr(entry, name)
         if path is not None and not (beside / Path(path).expanduser()).is_file():
             yield name, f"there is no file {beside / path}"
+
+
+def _cloud_problems(entry: UpstreamEntry) -> Iterator[tuple[str, str]]:
+    for name, what in _NEEDED.get(entry.kind, {}).items():
+        if getattr(entry, name) is None:
+            yield name, f"is required: {what}"
+    if entry.profile is not None and entry.api_key_env is not None:
+        yield "profile", "means nothing beside an API key: leave out profile or api_key_env"
+
+
+def _missing_library(kind: str) -> Iterator[str]:
+    missing = [name.replace(".", "-") for name in _LIBRARIES.get(kind, ()) if not _installed(name)]
+    if missing:
+        way_out = f"`make clouds`, or pip install 'faregate[{kind}]'"
+        yield f"{kind!r} needs {' and '.join(missing)}, not installed here: {way_out}"
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # The package that it would be in.
+        return False
 
 
 def _is_vendors(entry: UpstreamEntry) -> bool:

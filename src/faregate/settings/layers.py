@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from faregate.settings.places import Key, choices_at, did_you_mean, dotted, key_of, line_of, names_at, type_at
-from faregate.settings.shape import KINDS_PLANNED, File
+from faregate.settings.shape import File
 
 SECTIONS: Final = ("server", "admin", "database", "catalog", "retry", "breaker", "limits", "idempotency", "log")
 """The sections that are one table; only these can be set from the environment or by a flag."""
@@ -129,8 +129,6 @@ class Layers:
 
     def _choices(self, key: Key) -> str:
         value = self._value(key)
-        if key[-1] == "kind" and value in KINDS_PLANNED:
-            return f"upstreams of kind {value!r} are not in this version; there are {', '.join(choices_at(key))}"
         choices = choices_at(key)
         return f"{value!r} is none of {', '.join(choices)}{did_you_mean(str(value), choices)}"
 

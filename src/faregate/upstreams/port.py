@@ -36,6 +36,10 @@ class Fault(Exception):
         self.kind = kind
 
 
+class CannotStart(Exception):
+    """An upstream that cannot work as it is configured. The message is for the operator: what is wrong, the way out."""
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One call as it goes upstream."""
 
