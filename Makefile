@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 ARGS ?=
 
-.PHONY: help setup run test lint docs lock bench bench-solo bench-streams bench-stalled bench-growth bench-appraise bench-quote state-machine simulate kill race pg-restarts mutate clean
+.PHONY: help setup run test lint docs lock bench bench-solo bench-streams bench-stalled bench-growth bench-appraise bench-quote conformance state-machine simulate kill race pg-restarts mutate clean
 .DEFAULT_GOAL := help
 # One pip at a time: two would write into the same folder.
 .NOTPARALLEL:
@@ -44,6 +44,7 @@ docs: setup  ## write the generated pages anew
 lock: setup $(VENV)/.dev  ## pin the newest versions that requirements/*.in allow
 	$(LOCK) --upgrade requirements/run.in -o requirements/run.txt
 	$(LOCK) --upgrade requirements/dev.in -o requirements/dev.txt
+	$(LOCK) --upgrade requirements/conformance.in -o requirements/conformance.txt
 	$(LOCK) --upgrade --no-deps requirements/model.in -o requirements/model.txt
 
 bench: setup $(VENV)/.dev  ## what a call costs, beside nginx, rolter and LiteLLM (ARGS="--rounds 5 --write")
@@ -59,6 +60,9 @@ bench-solo bench-streams bench-stalled bench-growth bench-appraise: setup $(VENV
 
 bench-quote: setup $(VENV)/.dev  ## how far quotes are from charges, and that none is above its ceiling (REQUESTS=100000 SEED=1)
 	@$(BIN)/python -m bench.quotes --requests "$(or $(REQUESTS),100000)" --seed "$(or $(SEED),1)" $(ARGS)
+
+conformance: setup $(VENV)/.dev  ## real clients and the SDK's own tests, each call's bill checked (ARGS="--only clients --write --sdk 1.17.0")
+	@$(BIN)/python -m tests.conformance $(ARGS)
 
 state-machine: setup $(VENV)/.dev  ## any order of the ledger's verbs on both databases, against a model (STEPS=100000 SEED=1)
 	@$(BIN)/python -m tests.store.machine --steps "$(or $(STEPS),100000)" --seed "$(or $(SEED),1)"
