@@ -50,6 +50,7 @@ class Api:
     def app(self) -> Starlette:
         """The ASGI application."""
         routes = [
+            self._route("/", self.root, "GET"),
             self._route("/v1/messages/quote", self.quote, "POST"),
             self._route("/v1/messages/count_tokens", self.count_tokens, "POST"),
             self._route("/v1/messages", self.quote, "POST"),  # The door serves it; here it only names its method.
@@ -162,6 +163,10 @@ class Api:
                 **{name: getattr(key, name) for name in rates},
             },
         }
+
+    async def root(self, _: AsgiCaller, __: Request) -> dict[str, Any]:
+        """Some clients knock (HEAD) before they speak."""
+        return {"name": "faregate", "api": "/v1/messages"}
 
     async def alive(self, _: AsgiCaller, __: Request) -> dict[str, Any]:
         return {"status": "ok"}
