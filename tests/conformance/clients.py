@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tests.conformance.answers import THOUGHT
 from tests.conformance.ground import CLAUDE, HERE, NODE, PYTHON
 from tests.conformance.house import MODEL, Bill, House
 
@@ -79,7 +80,7 @@ async def ride(house: House, client: Client, folder: Path, *, missing: Mapping[s
     faults = [f"{line['feature']}: {line['said']}" for line in lines if line.get("ok") is False]
     cells = {line["feature"]: _cell(line) for line in lines if "feature" in line}
     faults += [line["fault"] for line in lines if "fault" in line]
-    faults += thoughts_changed(house, rider.log())
+    faults += thoughts_changed(rider.log())
     version = next((line["version"] for line in lines if "version" in line), "")
     return Ride(client=client.name, version=version, cells=cells, faults=tuple(faults), bill=await rider.bill())
 
@@ -88,10 +89,8 @@ def _cell(line: dict[str, Any]) -> str:
     return "not served" if line.get("served") is False else "yes" if line["ok"] else "no"
 
 
-def thoughts_changed(house: House, log: list[Any]) -> list[str]:
+def thoughts_changed(log: list[Any]) -> list[str]:
     """Thoughts that came back to the upstream otherwise than it had signed them."""
-    from tests.conformance.answers import THOUGHT
-
     blocks = [
         block
         for seen in log

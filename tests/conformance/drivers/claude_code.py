@@ -77,6 +77,15 @@ def errors() -> None:
     assert time.monotonic() - began < 60, "it repeated what was refused"
 
 
+def count_tokens() -> None:
+    """What fills its context: some thirty counts at once, and no call."""
+    said = claude("/context")
+    assert "Context Usage" in said["result"] and not said["is_error"], said
+
+
 if __name__ == "__main__":
     ran = subprocess.run((CLAUDE, "--version"), capture_output=True, text=True, timeout=60, check=True)
-    ride({"stream": stream, "tools": tools, "errors": errors}, f"claude-code {ran.stdout.split()[0]}")
+    ride(
+        {"stream": stream, "tools": tools, "errors": errors, "count_tokens": count_tokens},
+        f"claude-code {ran.stdout.split()[0]}",
+    )
