@@ -222,7 +222,7 @@ def _door(settings: Settings, gate: Gateway, telemetry: Telemetry) -> Door:
         trusted_proxies=tuple(map(ipaddress.ip_network, settings.server.trusted_proxies)),
     )
     api = Api(gate, intake, metrics=telemetry.render, metrics_type=CONTENT_TYPE)
-    return Door(gate, intake, api.app())
+    return Door(gate, intake, api.app(), calls_max=settings.server.calls_max)
 
 
 def _desk(store: Store, catalog: Catalog) -> Desk:

@@ -171,8 +171,14 @@ class Protocol(HttpToolsProtocol):
 
     def _begin_call(self, door: Door) -> None:
         before = self.cycle
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        call = door.call(self, self.headers, keep_alive=keep_alive, awaits_continue=self.expect_100_continue)
+        chunks = self.parser.get_http_version() != "1.0"
+        call = door.call(
+            self,
+            self.headers,
+            keep_alive=chunks and self.parser.should_keep_alive(),
+            awaits_continue=self.expect_100_continue,
+            chunks=chunks,
+        )
         self.cycle = cast(Any, call)
         if before is None or before.response_complete:
             self._start_asgi_task(call, door)
@@ -236,7 +242,7 @@ class Protocol(HttpToolsProtocol):
             # A whole request is being answered, and its answer may not be broken into: the connection ends with it.
             cycle.keep_alive = False
             return
-        if cycle is not None and self._message_open and not self._head_open:
+        if cycle is not None and self._message_open and not self._head_open and not cycle.response_complete:
             # The body of a request that was let in broke off: it gets one answer, from here or from where it went.
             if cycle.response_started:
                 self.loop.call_later(LINGER_S, self.transport.close)
