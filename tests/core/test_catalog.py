@@ -210,6 +210,10 @@ def test_an_operators_file_adds_a_model() -> None:
             "mine0.toml: claude-haiku-4-5: parameters.speed: Invalid enum value 'perhaps'",
         ),
         (f"[models.{HAIKU}.parameters]\nspeed = 3\n", "parameters.speed: should be a table"),
+        (
+            f'[models.{HAIKU}.parameters]\nthread = {{ rule = "supported" }}\n',
+            "parameters.thread: cannot be supported: what it costs has no bound here",
+        ),
         ("models = 3\n", "mine0.toml: models: should be a table"),
         ("[models]\nmine = 3\n", "mine0.toml: mine: should be a table"),
         ("[parameters]\nstream = {}\n", "mine0.toml: parameters: not a key of a catalog"),

@@ -192,6 +192,26 @@ def test_nothing_that_a_client_may_take_for_the_end_passes_before_it_is_paid_for
     assert stream.progress is Progress.FAILED
 
 
+def test_what_carries_nothing_may_stand_before_the_start_as_the_sdks_golden_streams_have_it() -> None:
+    stream = new_stream()
+    odd = frame({"type": "future_event", "usage": {"input_tokens": 99}}) + frame(
+        {"type": "content_block_stop", "index": 0}
+    )
+
+    assert stream.feed(odd) == odd
+    assert stream.progress is Progress.WAITING
+    stream.feed(frame(message_start(input_tokens=3)))
+    assert stream.meter.close().usage.input == 3
+
+
+@pytest.mark.parametrize("event", [BLOCK_START, message_delta(4), STOP])
+def test_what_belongs_to_a_message_does_not_pass_before_its_start(event: dict[str, Any]) -> None:
+    stream = new_stream()
+
+    assert stream.feed(frame(event)) == b""
+    assert stream.progress is Progress.FAILED
+
+
 def test_unknown_events_comments_and_pings_pass_as_they_are() -> None:
     stream = new_stream()
     stream.feed(frame(message_start(input_tokens=1)))

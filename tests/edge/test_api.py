@@ -77,7 +77,7 @@ async def test_a_wrong_method_is_told_the_right_ones(gate: Gate, method: str, pa
 
 
 @AT_THE_GATE
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/message", "/v1/messages/", "/v1/wallet/", "/v1/models/a/b"])
+@pytest.mark.parametrize("path", ["/v2", "/v1", "/v1/message", "/v1/messages/", "/v1/wallet/", "/v1/models/a/b"])
 async def test_what_is_not_there_is_said_in_the_envelope_and_never_by_a_redirect(gate: Gate, path: str) -> None:
     for method in ("GET", "POST"):
         error = refused(await gate.client.request(method, path), 404, "not_found_error", "not_found")
@@ -87,8 +87,15 @@ async def test_what_is_not_there_is_said_in_the_envelope_and_never_by_a_redirect
 @AT_THE_GATE
 async def test_a_head_request_is_answered_without_a_body(gate: Gate) -> None:
     assert (await gate.client.head("/healthz")).status_code == 200
-    lost = await gate.client.head("/")
+    lost = await gate.client.head("/nowhere")
     assert (lost.status_code, lost.content) == (404, b"")
+
+
+@AT_THE_GATE
+async def test_a_client_may_knock_before_it_speaks(gate: Gate) -> None:
+    knocked = await gate.client.head("/")
+    assert (knocked.status_code, knocked.content) == (200, b"")
+    assert (await gate.client.get("/")).json() == {"name": "faregate", "api": "/v1/messages"}
 
 
 @AT_THE_GATE

@@ -15,6 +15,12 @@ from faregate.wire.tally import Tally
 from tests.wire.bodies import PIXEL, image, pdf, text
 
 MARK = {"type": "ephemeral"}
+
+
+def addition(definition: Any) -> dict[str, Any]:
+    return {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": definition}}
+
+
 RESULT = {"type": "tool_result", "tool_use_id": "t"}
 
 
@@ -41,6 +47,11 @@ def fault(value: Any, **rules: bool) -> str:
         ([{"role": [], "content": "x"}], "0.role"),
         ([{"role": "user"}], "0.content"),
         ([{"role": "user", "content": None}], "0.content"),
+        ([{"role": "user", "output_config": {"effort": "low"}}], "0.content"),
+        ([{"role": "system", "output_config": {}}], "0.content"),
+        ([{"role": "system", "content": [addition(7)]}], "0.content.0.definition"),
+        ([{"role": "system", "content": [addition({"name": "x"})]}], "0.content.0.definition.input_schema"),
+        ([{"role": "system", "content": [addition({"type": "hologram_20261010"})]}], "0.content.0.definition.type"),
         ([{"role": "user", "content": "x"}, {"role": "user", "content": ["x"]}], "1.content.0"),
     ],
 )

@@ -8,7 +8,7 @@ from anthropic.types.beta import BetaToolUnionParam
 
 from faregate.wire.shape import Malformed
 from faregate.wire.tally import Tally
-from faregate.wire.tools import check_choice, tool_choice, tools
+from faregate.wire.tools import check_choice, inline, tool_choice, tools
 from tests.wire.bodies import tool
 
 
@@ -16,6 +16,16 @@ def judged(*given: Any) -> Tally:
     tally = Tally(strict=False, beta=False)
     tools(list(given), tally)
     return tally
+
+
+def test_a_tool_that_a_message_brings_counts_and_may_be_brought_again() -> None:
+    tally = Tally(strict=False, beta=True)
+    for definition in (tool("a"), tool("a"), {"type": "bash_20250124", "name": "bash"}, {"type": "mcp_toolset"}):
+        inline(definition, tally)
+    tools([tool("a")], tally)
+    check_choice({"type": "tool", "name": "bash"}, tally)
+
+    assert (tally.tools, tally.typed_tools, tally.server_run) == (5, 2, [("messages", "mcp_toolset")])
 
 
 def test_custom_tools_pass_with_fields_nobody_knows() -> None:
@@ -69,7 +79,7 @@ def test_tools_that_the_caller_runs_pass_in_any_dated_version(kind: str) -> None
     ],
 )
 def test_tools_that_the_provider_runs_are_noted(kind: str) -> None:
-    assert judged(tool(), {"type": kind, "name": "it"}).server_run == [(1, kind)]
+    assert judged(tool(), {"type": kind, "name": "it"}).server_run == [("tools.1.type", kind)]
 
 
 def test_a_mark_on_a_tool_counts() -> None:

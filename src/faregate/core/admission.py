@@ -72,6 +72,8 @@ def admit(
     dropped = _dropped(document, tally, model)
     if dropped:
         document = _without(document, dropped, tally.configured)
+    if document.get("context_management") is not None:
+        _check_edits(document["context_management"], model)
     return Admitted(
         document=document,
         model=model,
@@ -131,8 +133,8 @@ def _overhead(tally: Tally, model: Model) -> int:
 def _check_capabilities(tally: Tally, model: Model) -> None:
     able = model.capabilities
     if tally.server_run:
-        index, kind = tally.server_run[0]
-        raise _unsupported(f"tools.{index}.type", f"{kind} is run by the provider and has no price here, so it", model)
+        path, kind = tally.server_run[0]
+        raise _unsupported(path, f"{kind} is run by the provider and has no price here, so it", model)
     if tally.tools and not able.tools:
         raise _unsupported("tools", "tool use", model)
     if tally.files:
@@ -144,6 +146,15 @@ def _check_capabilities(tally: Tally, model: Model) -> None:
         raise _unsupported("messages", "a document block", model)
     if tally.marks and not able.prompt_caching:
         raise _unsupported("cache_control", "prompt caching", model)
+
+
+def _check_edits(management: dict[str, Any], model: Model) -> None:
+    """Edits that only clear are bounded by what they clear; a compaction is billed outside of the usage's totals."""
+    edits = management.get("edits") or []
+    for index, edit in enumerate(edits if type(edits) is list else ()):
+        kind = edit.get("type") if type(edit) is dict else None
+        if type(kind) is str and not kind.startswith("clear_"):
+            raise _unsupported(f"context_management.edits.{index}.type", f"{kind[:64]!r}, which has no bound,", model)
 
 
 def _unsupported(path: str, what: str, model: Model) -> Unsupported:
@@ -226,7 +237,9 @@ def _without(document: dict[str, Any], dropped: tuple[str, ...], configured: lis
         for index in configured:
             for path in inside:
                 messages[index] = _cut(messages[index], path)
-        document = {**document, "messages": messages}
+        # A message that only brought advice has nothing left to say.
+        said = [message for message in messages if "content" in message or "output_config" in message]
+        document = {**document, "messages": said}
     return document
 
 

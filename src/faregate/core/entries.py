@@ -31,6 +31,12 @@ PARAMETERS: Final = (*FIELDS, *NESTED)
 ALWAYS: Final = ("model", "messages", "max_tokens", "stream", "system")
 """Without these there is no call: a catalog may not take them away."""
 
+BOUNDLESS: Final = (
+    "compaction", "container", "mcp_servers", "thread", "fallbacks", "fallback_credit_token", "billing_policy",
+)  # fmt: skip
+"""They spend what no price version covers, or reach what is not in the body: no ceiling could be held for them, so they
+are refused, or dropped where an operator says that they only advise."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -146,6 +152,8 @@ def _check_rule(name: str, parameter: str, rule: Rule, file: str, report: Report
     key = f"parameters.{parameter}"
     if parameter in ALWAYS and not rule.plain:
         report.add(file, name, key, "is needed for every call and cannot be restricted")
+    if parameter in BOUNDLESS and rule.rule == "supported":
+        report.add(file, name, key, "cannot be supported: what it costs has no bound here; say unsupported or advisory")
     if rule.minimum is not None and rule.maximum is not None and rule.minimum > rule.maximum:
         report.add(file, name, key, f"minimum {rule.minimum} is more than maximum {rule.maximum}")
     numeric = "number" in rule.type or "integer" in rule.type

@@ -9,11 +9,12 @@ moment. Whoever drives it gets the same reading for the same events, wherever th
 An upstream's counts are cumulative: merged by presence, overwritten, never added; an explicit 0 is 0. A count that is
 not one (null, negative, a float, a string, beyond TOKENS_MAX) counts as absent. What was delivered and not yet
 counted is estimated from its bytes, and the reading says so (`basis = counted`). So does one whose usage an adapter
-had to count itself, and marked `"estimated": true`.
+had to count itself, and marked `"estimated": true`. Compactions, which upstream bills outside of its totals, are read
+from `iterations` and added to them; the other iterations are in the totals already.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -46,13 +47,15 @@ class Meter:
     """Reads one answer. `input_guess` stands in for an input that upstream never counted."""
 
     __slots__ = (
-        "_counts", "_estimated", "_input_guess", "_output_is_final", "_uncounted_bytes", "_unsplit_1h", "progress",
+        "_beside", "_counts", "_estimated", "_input_guess", "_output_is_final", "_uncounted_bytes", "_unsplit_1h",
+        "progress",
     )  # fmt: skip
 
     def __init__(self, *, input_guess: int = 0, unsplit_1h: bool = False) -> None:
         """`unsplit_1h`: every cache mark of the request asks for an hour, so writes that come unsplit are of that."""
         self.progress = Progress.WAITING
         self._counts: dict[str, int] = {}
+        self._beside = NOTHING
         self._output_is_final = False
         self._estimated = False
         self._uncounted_bytes = 0
@@ -64,6 +67,7 @@ class Meter:
         if self.progress is Progress.WAITING:
             self.progress = Progress.RUNNING
             _merge(self._counts, usage)
+            self._iterate(usage)
 
     def delivered(self, text_bytes: int) -> None:
         """Text, tool JSON or thinking of this length has passed."""
@@ -76,6 +80,7 @@ class Meter:
             self._estimated = type(usage) is dict and usage.get("estimated") is True
             self._output_is_final = True
             self._uncounted_bytes = 0
+            self._iterate(usage)
 
     def stop(self) -> None:
         """`message_stop`, or the end of a plain answer."""
@@ -101,8 +106,20 @@ class Meter:
             cache_write_5m=write_5m,
             cache_write_1h=write_1h,
         )
+        if self._beside is not NOTHING:
+            usage = _sum([usage, self._beside])
         told = self.progress is Progress.COMPLETE and knows_input and self._output_is_final and not self._estimated
         return Reading(usage=usage, basis=Basis.UPSTREAM if told else Basis.COUNTED)
+
+    def _iterate(self, usage: object) -> None:
+        """Read the compactions of a usage that lists its iterations: the list is cumulative, as the totals are."""
+        if type(usage) is dict and type(iterations := usage.get("iterations")) is list:
+            found = [
+                _compaction(item, unsplit_1h=self._unsplit_1h)
+                for item in iterations
+                if type(item) is dict and item.get("type") == "compaction"
+            ]
+            self._beside = _sum(found) if found else NOTHING
 
     def _output(self) -> int:
         counted = self._counts.get("output_tokens", 0)
@@ -128,6 +145,25 @@ def _merge(counts: dict[str, int], usage: object) -> bool:
             if (count := _count(split.get(name))) is not None:
                 counts[name] = count
     return _count(usage.get("output_tokens")) is not None
+
+
+def _compaction(item: dict[str, Any], *, unsplit_1h: bool) -> Usage:
+    counts: dict[str, int] = {}
+    _merge(counts, item)
+    write_5m, write_1h = _writes(counts, unsplit_1h=unsplit_1h)
+    return Usage(
+        input=counts.get("input_tokens", 0),
+        output=counts.get("output_tokens", 0),
+        cache_read=counts.get("cache_read_input_tokens", 0),
+        cache_write_5m=write_5m,
+        cache_write_1h=write_1h,
+    )
+
+
+def _sum(usages: Sequence[Usage]) -> Usage:
+    """Class by class, each within TOKENS_MAX: a longer list of nonsense is no dearer than one number of it."""
+    names = Usage.__struct_fields__
+    return Usage(**{name: min(TOKENS_MAX, sum(getattr(usage, name) for usage in usages)) for name in names})
 
 
 def _count(value: Any) -> int | None:

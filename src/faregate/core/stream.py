@@ -21,6 +21,8 @@ from faregate.wire import sse
 
 _END: Final = b"message_stop"
 _ERROR: Final = b"error"
+_SUBSTANCE: Final = ("content_block_start", "content_block_delta", "message_delta", "message_stop")
+"""What belongs to a message that has begun. Whatever else comes before `message_start` carries nothing, and passes."""
 _PAYLOADS: Final = ("text", "partial_json", "thinking")
 _REST: Final = re.compile(rb'([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)" *\} *\} *\n\n')
 _STRING: Final = re.compile(rb' ?"((?:[^"\\]|\\.)*+)"')
@@ -131,7 +133,7 @@ class Stream:
                 return self._error(event)
             case "ping":
                 return frame.raw
-            case _ if waiting:
+            case _ if waiting and name in _SUBSTANCE:
                 return self._fail("", "the stream does not begin with message_start")
             case "message_delta":
                 self.meter.delta(event.get("usage"))

@@ -51,6 +51,7 @@ class Api:
     def app(self) -> Starlette:
         """The ASGI application."""
         routes = [
+            self._route("/", self.root, "GET"),
             self._route("/v1/messages/quote", self.quote, "POST"),
             self._route("/v1/messages/count_tokens", self.count_tokens, "POST"),
             self._route("/v1/messages", self.quote, "POST"),  # The door serves it; here it only names its method.
@@ -76,7 +77,8 @@ class Api:
         return {"input_tokens": await free.count_tokens(self._gate, caller)}
 
     async def models(self, caller: AsgiCaller, request: Request) -> dict[str, Any]:
-        """Anthropic's list: `limit`, `after_id`, `before_id`, `lifecycle[]`. By one key more it is OpenAI's too."""
+        """Anthropic's list: `limit`, `after_id`, `before_id` (an alias will do), `lifecycle[]`. By one key more it is
+        OpenAI's too."""
         await entry.authenticate(self._gate, caller)
         query = request.query_params
         wanted = set(query.getlist("lifecycle[]") + query.getlist("lifecycle"))
@@ -85,9 +87,9 @@ class Api:
         limit = _limit(query.get("limit"))
         start, end = 0, len(ids)
         if (after := query.get("after_id")) is not None:
-            start = _position(ids, after, "after_id") + 1
+            start = _position(ids, self._model_id(after), "after_id") + 1
         if (before := query.get("before_id")) is not None:
-            end = _position(ids, before, "before_id")
+            end = _position(ids, self._model_id(before), "before_id")
             start = max(start, end - limit)
         page = models[start : min(end, start + limit)]
         more = start > 0 if before is not None and after is None else start + len(page) < end
@@ -127,10 +129,11 @@ class Api:
         """The key's own calls, newest first: `limit`, `after_id`, `model`, `since`, `until` (RFC 3339)."""
         key = await entry.authenticate(self._gate, caller)
         query = request.query_params
+        model = _text("model", query.get("model"))
         page = await self._gate.records.usage(
             key.wallet_id,
             key_id=key.id,
-            model=self._model_id(_text("model", query.get("model"))),
+            model=None if model is None else self._model_id(model),
             since_ms=_time("since", query.get("since")),
             until_ms=_time("until", query.get("until")),
             before=_text("after_id", query.get("after_id")),
@@ -165,6 +168,10 @@ class Api:
             },
         }
 
+    async def root(self, _: AsgiCaller, __: Request) -> dict[str, Any]:
+        """Some clients knock (HEAD) before they speak."""
+        return {"name": "faregate", "api": "/v1/messages"}
+
     async def alive(self, _: AsgiCaller, __: Request) -> dict[str, Any]:
         return {"status": "ok"}
 
@@ -184,9 +191,9 @@ class Api:
     async def metrics(self, _: AsgiCaller, __: Request) -> Response:
         return Response(self._metrics(), media_type=self._metrics_type)
 
-    def _model_id(self, name: str | None) -> str | None:
-        """Receipts name a model by its id, whatever alias it was asked for by."""
-        model = self._gate.catalog.find(name) if name is not None else None
+    def _model_id(self, name: str) -> str:
+        """Receipts and lists name a model by its id, whatever alias it was asked for by."""
+        model = self._gate.catalog.find(name)
         return model.id if model is not None else name
 
     def _route(self, path: str, endpoint: Endpoint, method: str) -> Route:

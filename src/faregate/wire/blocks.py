@@ -14,6 +14,7 @@ from typing import Any, Final
 from faregate.wire.shape import Malformed, at, boolean, one_of, required, string, table, text
 from faregate.wire.source import document_source, image_source
 from faregate.wire.tally import Tally
+from faregate.wire.tools import inline
 
 MESSAGES_MAX: Final = 100_000
 """The Messages API's own limit."""
@@ -50,6 +51,8 @@ def _message(message: object, index: int, tally: Tally) -> None:
         one_of(role, ROLES, "role")
     if role == "system" and "output_config" in message:
         tally.configured.append(index)
+        if "content" not in message and message["output_config"]:
+            return  # From here on it only changes how answers are made.
     content = message.get("content")
     if type(content) is str:
         return
@@ -193,8 +196,8 @@ def _container_upload(block: dict[str, Any], tally: Tally) -> None:
 def _within(block: dict[str, Any], tally: Tally) -> None:
     """Look for what costs money anywhere inside a block whose insides are upstream's to judge.
 
-    A cache mark that was missed would be billed dearer than it was held, and media that was missed could be more
-    tokens than it has bytes.
+    A cache mark that was missed would be billed dearer than it was held, media that was missed could be more tokens
+    than it has bytes, and a tool that was missed could be one that the provider runs, and bills.
     """
     rest: list[Any] = [value for name, value in block.items() if name != "cache_control"]
     while rest:
@@ -205,6 +208,8 @@ def _within(block: dict[str, Any], tally: Tally) -> None:
                 tally.mark(mark)
             if "source" in value and value.get("type") in ("image", "document"):
                 tally.unbounded = True
+            if value.get("type") == "tool_definition":
+                inline(value.get("definition"), tally)
             if "file_id" in value and value.get("type") in ("file", "container_upload"):
                 tally.files = True
             rest.extend(value.values())

@@ -63,8 +63,8 @@ class Tally:
         self.toolsets = False
         """Whether an entry stands for several tools whose names are not written out."""
         self.tool_names: set[str] = set()
-        self.server_run: list[tuple[int, str]] = []
-        """Tools that the provider would run: position and type."""
+        self.server_run: list[tuple[str, str]] = []
+        """Tools that the provider would run: path and type."""
 
     def mark(self, value: Any) -> None:
         """Count a `cache_control`; null is none."""

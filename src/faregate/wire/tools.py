@@ -25,7 +25,7 @@ def tools(value: object, tally: Tally) -> None:
     """Judge the tools that a request brings."""
     if type(value) is not list:
         raise Malformed("Input should be a valid array")
-    tally.tools = len(value)
+    tally.tools += len(value)
     index = 0
     try:
         for index, tool in enumerate(value):
@@ -33,9 +33,10 @@ def tools(value: object, tally: Tally) -> None:
                 raise Malformed("Input should be an object")
             kind = tool.get("type")
             if kind is None or kind == "custom":
-                _custom(tool, tally)
+                _custom(tool)
             else:
-                _typed(tool, kind, index, tally)
+                _typed(tool, kind, f"tools.{index}.type", tally)
+            _name(tool, tally)
             if "cache_control" in tool:
                 with at("cache_control"):
                     tally.mark(tool["cache_control"])
@@ -44,33 +45,46 @@ def tools(value: object, tally: Tally) -> None:
         raise
 
 
-def _custom(tool: dict[str, Any], tally: Tally) -> None:
+def inline(tool: object, tally: Tally) -> None:
+    """Judge a tool that a message brings instead of `tools`: as any other, but that it may be brought again."""
+    if type(tool) is not dict:
+        raise Malformed("Input should be an object", "definition")
+    tally.tools += 1
+    tally.toolsets = True  # Whoever chooses it by its name need not find it among `tools`.
+    kind = tool.get("type")
+    with at("definition"):
+        if kind is None or kind == "custom":
+            _custom(tool)
+        else:
+            _typed(tool, kind, "messages", tally)
+
+
+def _custom(tool: dict[str, Any]) -> None:
     name = text(tool, "name")
     if _NAME.fullmatch(name) is None:
         raise Malformed(f"String should be 1 to {NAME_CHARS_MAX} letters, digits, _ or -", "name")
     table(tool, "input_schema")
     if type(tool.get("description", "")) is not str:
         raise Malformed("Input should be a valid string", "description")
-    _named(name, tally)
 
 
-def _typed(tool: dict[str, Any], kind: object, index: int, tally: Tally) -> None:
+def _typed(tool: dict[str, Any], kind: object, path: str, tally: Tally) -> None:
     if type(kind) is not str:
         raise Malformed("Input should be a valid string", "type")
     if _SERVER_RUN.fullmatch(kind):
-        tally.server_run.append((index, kind))
+        tally.server_run.append((path, kind))
     elif not _CALLER_RUN.fullmatch(kind):
         raise Malformed(
             f"{kind[:64]!r} is not a type of tool: 'custom', or one of the Messages API's dated types", "type"
         )
     tally.typed_tools += 1
-    if "name" in tool:
-        _named(text(tool, "name"), tally)
-    else:
+
+
+def _name(tool: dict[str, Any], tally: Tally) -> None:
+    if "name" not in tool:
         tally.toolsets = True
-
-
-def _named(name: str, tally: Tally) -> None:
+        return
+    name = text(tool, "name")
     if name in tally.tool_names:
         raise Malformed(f"Tool names must be unique, and {name[:NAME_CHARS_MAX]!r} is given twice", "name")
     tally.tool_names.add(name)
