@@ -48,6 +48,13 @@ class Basis(enum.StrEnum):
     NOTHING = "nothing"
 
 
+class Tier(enum.StrEnum):
+    """What a charge pays of its price version: all of it, or half (core.batch)."""
+
+    STANDARD = "standard"
+    BATCH = "batch"
+
+
 class Loss(enum.StrEnum):
     """The operator's losses, each an account of its own name."""
 
@@ -195,6 +202,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     created_at_ms: int
     settled_at_ms: int | None
+    tier: Tier = Tier.STANDARD
 
 
 class Wallet(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from faregate.core.model import model_info
 from faregate.core.money import show_credits
 from faregate.core.shown import ReceiptView
 from faregate.edge.asgi import AsgiCaller
+from faregate.edge.batches import BatchDesk
 from faregate.edge.errors import render
 from faregate.edge.forms import milliseconds
 from faregate.edge.intake import Intake
@@ -41,9 +42,18 @@ Endpoint = Callable[[AsgiCaller, Request], Awaitable[Any]]
 class Api:
     """The endpoints, over one gateway."""
 
-    def __init__(self, gate: Gateway, intake: Intake, *, metrics: Callable[[], bytes], metrics_type: str) -> None:
+    def __init__(
+        self,
+        gate: Gateway,
+        intake: Intake,
+        *,
+        metrics: Callable[[], bytes],
+        metrics_type: str,
+        batches: BatchDesk | None = None,
+    ) -> None:
         self._gate = gate
         self._intake = intake
+        self._batches = batches
         self._metrics = metrics
         self._metrics_type = metrics_type
 
@@ -53,6 +63,7 @@ class Api:
             self._route("/v1/messages/quote", self.quote, "POST"),
             self._route("/v1/messages/count_tokens", self.count_tokens, "POST"),
             self._route("/v1/messages", self.quote, "POST"),  # The door serves it; here it only names its method.
+            *self._batch_routes(),
             self._route("/v1/models", self.models, "GET"),
             self._route("/v1/models/{model_id}", self.model, "GET"),
             self._route("/v1/pricing", self.pricing, "GET"),
@@ -66,6 +77,24 @@ class Api:
         app = Starlette(routes=routes, exception_handlers={HTTPException: self._not_here, Exception: self._broken})
         app.router.redirect_slashes = False  # A redirect would be the one answer that is no JSON of ours.
         return app
+
+    def _batch_routes(self) -> list[Route]:
+        desk = self._batches
+        if desk is None:
+            return []
+
+        async def page(caller: AsgiCaller, request: Request) -> dict[str, Any]:
+            return await desk.page(caller, request, _limit(request.query_params.get("limit")))
+
+        path = "/v1/messages/batches"
+        return [
+            self._route(path, desk.create, "POST", desk.intake),
+            self._route(path, page, "GET"),
+            self._route(path + "/{batch_id}", desk.find, "GET"),
+            self._route(path + "/{batch_id}", desk.delete, "DELETE"),
+            self._route(path + "/{batch_id}/cancel", desk.cancel, "POST"),
+            self._route(path + "/{batch_id}/results", desk.results, "GET"),
+        ]
 
     async def quote(self, caller: AsgiCaller, _: Request) -> dict[str, Any]:
         return await free.quote(self._gate, caller)
@@ -182,9 +211,9 @@ class Api:
         model = self._gate.catalog.find(name) if name is not None else None
         return model.id if model is not None else name
 
-    def _route(self, path: str, endpoint: Endpoint, method: str) -> Route:
+    def _route(self, path: str, endpoint: Endpoint, method: str, intake: Intake | None = None) -> Route:
         async def respond(request: Request) -> Response:
-            caller = self._caller(request)
+            caller = self._caller(request, intake)
             try:
                 value = await endpoint(caller, request)
             except GatewayError as error:
@@ -200,8 +229,8 @@ class Api:
 
         return Route(path, respond, methods=[method])
 
-    def _caller(self, request: Request) -> AsgiCaller:
-        return AsgiCaller(request.scope, request.receive, self._intake, self._gate.new_id("req_"))
+    def _caller(self, request: Request, intake: Intake | None) -> AsgiCaller:
+        return AsgiCaller(request.scope, request.receive, intake or self._intake, self._gate.new_id("req_"))
 
     async def _not_here(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -12,6 +12,7 @@ from faregate.settings.load import CatalogPaths, Settings, Upstream, load
 from faregate.settings.shape import (
     Admin,
     Auth,
+    Batches,
     Database,
     Idempotency,
     Kind,
@@ -27,6 +28,7 @@ from faregate.settings.shape import (
 __all__ = [
     "Admin",
     "Auth",
+    "Batches",
     "CatalogPaths",
     "Database",
     "Idempotency",

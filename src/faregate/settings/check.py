@@ -50,6 +50,9 @@ def _problems(file: File, layers: Layers, environ: Mapping[str, str], *, serving
                 ("upstreams", index, "api_key_env"),
                 f"the environment variable {entry.api_key_env} is not set: export it, or remove this upstream",
             )
+    if file.batches.public_url:
+        for _, sentence in _url_problems("public_url", file.batches.public_url, ("http", "https")):
+            yield ("batches", "public_url"), sentence
     yield from _duplicates("upstreams", [entry.name for entry in file.upstreams], "name")
     yield from _route_problems(file, environ)
     for index, name in enumerate(file.catalog.files):

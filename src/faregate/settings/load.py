@@ -18,6 +18,7 @@ from faregate.settings.layers import Layers, SettingsError
 from faregate.settings.shape import (
     Admin,
     Auth,
+    Batches,
     Database,
     File,
     Idempotency,
@@ -84,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry
     limits: Limits
     idempotency: Idempotency
+    batches: Batches
     log: Log
 
     @property
@@ -153,6 +155,7 @@ def _resolved(shape: File, layers: Layers, environ: Mapping[str, str], home: Pat
         retry=shape.retry,
         limits=shape.limits,
         idempotency=shape.idempotency,
+        batches=shape.batches,
         log=shape.log,
     )
 

@@ -210,6 +210,45 @@ class Idempotency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = 1024 * 1024
 
 
+class Batches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`/v1/messages/batches`: calls that nobody waits for, at half price, from a queue in the ledger's database."""
+
+    concurrency: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="Requests of batches that this gateway runs at once, beside the calls. 0: it takes batches and "
+            "leaves them to other replicas.",
+        ),
+    ] = 4
+    body_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=2**30,
+            description="Largest body of a batch, in bytes; a larger one is answered 413. While it is read it takes up "
+            "to three times as much memory.",
+        ),
+    ] = 256 * 1024 * 1024
+    waiting_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000_000,
+            description="Requests that one wallet may have waiting, in all of its batches; a batch beyond "
+            "it is answered 429.",
+        ),
+    ] = 100_000
+    public_url: Annotated[
+        str,
+        Meta(
+            description="Where callers reach this gateway, as `https://gate.example.com`: what `results_url` begins "
+            "with. Left empty it is taken from the request's own `host`, and from `x-forwarded-proto`."
+        ),
+    ] = ""
+
+
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The log, on standard error."""
 
@@ -234,4 +273,5 @@ class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     retry: Retry = Retry()
     limits: Limits = Limits()
     idempotency: Idempotency = Idempotency()
+    batches: Batches = Batches()
     log: Log = Log()
