@@ -5,10 +5,10 @@ ALTER TABLE charge ADD COLUMN tier text NOT NULL DEFAULT 'standard' CHECK(tier I
 CREATE TRIGGER charge_tier BEFORE UPDATE OF tier ON charge
 FOR EACH ROW EXECUTE FUNCTION refuse('what a charge is does not change');
 
-DROP INDEX charge_open;
-CREATE INDEX charge_open ON charge(node, incarnation) WHERE settled_at IS NULL AND tier = 'standard';
-DROP INDEX charge_open_by_key;
-CREATE INDEX charge_open_by_key ON charge(wallet_id, key_id) WHERE settled_at IS NULL AND tier = 'standard';
+DROP INDEX IF EXISTS charge_open;
+CREATE INDEX charge_open_calls ON charge(node, incarnation) WHERE settled_at IS NULL AND tier = 'standard';
+DROP INDEX IF EXISTS charge_open_by_key;
+CREATE INDEX charge_open_calls_by_key ON charge(wallet_id, key_id) WHERE settled_at IS NULL AND tier = 'standard';
 
 CREATE TABLE batch(
   wallet_id text NOT NULL,

@@ -9,10 +9,10 @@ ALTER TABLE charge ADD COLUMN tier TEXT NOT NULL DEFAULT 'standard' CHECK(tier =
 CREATE TRIGGER charge_tier BEFORE UPDATE OF tier ON charge
 BEGIN SELECT RAISE(ABORT, 'what a charge is does not change'); END;
 
-DROP INDEX charge_open;
-CREATE INDEX charge_open ON charge(node, incarnation) WHERE settled_at IS NULL AND tier = 'standard';
-DROP INDEX charge_open_by_key;
-CREATE INDEX charge_open_by_key ON charge(wallet_id, key_id, tier, settled_at)
+DROP INDEX IF EXISTS charge_open;
+CREATE INDEX charge_open_calls ON charge(node, incarnation) WHERE settled_at IS NULL AND tier = 'standard';
+DROP INDEX IF EXISTS charge_open_by_key;
+CREATE INDEX charge_open_calls_by_key ON charge(wallet_id, key_id, tier, settled_at)
   WHERE settled_at IS NULL AND tier = 'standard';
 
 CREATE TABLE batch(
