@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from faregate.core import batch as rules
+from faregate.core.batch_commands import Again
 from faregate.edge import desk
 from faregate.upstreams.script import Play, Seen, failure, plain
 from tests.contract.batches import COST, GOOD, OPENING, PATH, body, ended, good, left, made, over, results, sdk
-from tests.gateway import running
+from tests.contract.handmade import by_hand
+from tests.gateway import looking, running
 
 
 async def test_what_upstream_refuses_is_an_errored_result_and_free(folder: Path) -> None:
@@ -73,5 +75,41 @@ async def test_what_a_revoked_key_has_waiting_is_not_run(folder: Path) -> None:
 
         assert found["request_counts"]["errored"] == 1
         assert '"error_code":"key_revoked"' in lines
+        assert not gate.upstream.log
+        assert await gate.books() == (OPENING, 0)
+
+
+async def test_a_gateway_that_stops_puts_back_what_it_was_running_and_keeps_it_held(folder: Path) -> None:
+    async with by_hand(folder) as (gate, upstream):
+        key = await gate.key()
+        batch_id = (await made(gate, key, "a"))["id"]
+        turn = await upstream.turn()
+        held = (await gate.books())[1]
+        await gate.running.worker.close(0)
+        await turn.gone()
+        with looking(folder) as ledger:
+            row = ledger.execute("SELECT state, tries, crashes, wasted FROM batch_request").fetchone()
+
+        assert tuple(row[:3]) == ("waiting", 0, 0) and row[3] > 0, "what upstream may bill for it is kept in mind"
+        assert await gate.books() == (OPENING, held) and held > 0
+    async with running(folder, script=good) as gate:
+        assert (await over(gate, key, batch_id))["request_counts"]["succeeded"] == 1
+        assert (await gate.running.store.office.operator_accounts())["error_loss"] == -row[3]
+        assert await gate.books() == (OPENING - COST, 0)
+
+
+async def test_a_request_that_its_gateway_has_died_of_three_times_is_not_run_a_fourth_time(folder: Path) -> None:
+    async with left(folder) as gate:
+        key = await gate.key()
+        batch_id = (await made(gate, key, "a"))["id"]
+        queue = gate.running.store.batches
+        ((wallet_id, _),) = await queue.waiting()
+        ticket = await queue.claim(wallet_id, batch_id, gate.running.gate.now_ms())
+        assert ticket is not None
+        await queue.put_back(
+            Again(ticket=ticket, again_at_ms=0, tries=0, crashes=rules.CRASHES_MAX, wasted=ticket.wasted)
+        )
+    async with running(folder, script=good) as gate:
+        assert (await over(gate, key, batch_id))["request_counts"]["errored"] == 1
         assert not gate.upstream.log
         assert await gate.books() == (OPENING, 0)
