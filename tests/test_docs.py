@@ -16,11 +16,13 @@ import pytest
 from faregate.cli.page import page as commands_page
 from faregate.core import errors
 from faregate.core.access import WINDOWS
+from faregate.core.chat import FINISHES
 from faregate.core.errors import GatewayError
 from faregate.edge.pages import pages as model_pages
 from faregate.settings.page import page as settings_page
 from faregate.shipped import load_catalog
 from faregate.telemetry import Telemetry
+from faregate.wire import chat
 from tests.test_telemetry import good
 
 ROOT: Final = Path(__file__).parents[1]
@@ -124,6 +126,14 @@ def test_the_page_of_errors_has_a_row_for_each_and_none_is_billed() -> None:
     for _, _, code, when, billed, todo in found:
         assert billed == "no", code
         assert when.endswith(".") and todo.endswith("."), code
+
+
+def test_the_page_of_openais_door_names_every_field_that_it_knows() -> None:
+    told = (DOCS / "openai.md").read_text()
+
+    assert [name for name in (*chat.KNOWN, *chat.REFUSED, *chat.ADVICE) if not re.search(rf"`{name}[`:.]", told)] == []
+    assert f"up to {chat.STRANGERS_MAX} fields" in told
+    assert [reason for reason in FINISHES if f"`{reason}`" not in told] == []
 
 
 def exported() -> dict[str, tuple[str, str]]:

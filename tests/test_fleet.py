@@ -16,7 +16,8 @@ from faregate.upstreams.port import Ask, Fault, FaultKind
 from faregate.upstreams.script import End, Play
 from faregate.upstreams.scripted import Scripted
 from faregate.upstreams.scripted_server import ScriptedServer
-from tests.upstreams.asking import open_sockets, until
+from tests.upstreams.asking import open_sockets, until, whole
+from tests.upstreams.chat_peer import ChatPeer, Played, delta, stream
 
 ASK = Ask(
     document={},
@@ -26,6 +27,10 @@ ASK = Ask(
     version="2023-06-01",
     beta=None,
     wallet_id="w",
+)
+
+CHAT = msgspec.structs.replace(
+    ASK, document={"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
 )
 
 
@@ -78,7 +83,7 @@ async def test_all_are_stopped_in_the_end(tmp_path: Path) -> None:
 
 async def test_those_that_started_are_stopped_when_a_later_one_cannot_start(tmp_path: Path) -> None:
     started = s.Upstream(name="started", kind="scripted")
-    faulty = s.Upstream(name="faulty", kind="anthropic", base_url="https://h", api_key=s.Secret("line\nbreak"))
+    faulty = s.Upstream(name="faulty", kind="anthropic", base_url="https://h", api_keys=(s.Secret("line\nbreak"),))
     before = open_sockets()
 
     with pytest.raises(ValueError, match="x-api-key"):
@@ -95,7 +100,7 @@ async def test_an_anthropic_upstream_gets_its_key_its_header_and_its_deadlines(t
             name="theirs",
             kind="anthropic",
             base_url=server.base_url,
-            api_key=s.Secret("a-secret"),
+            api_keys=(s.Secret("a-secret"),),
             auth="bearer",
             timeouts=s.Timeouts(first_byte_s=0.1),
         )
@@ -123,7 +128,9 @@ async def test_deadlines_are_each_upstreams_own(tmp_path: Path) -> None:
     await server.start()
     try:
         hasty, patient = (
-            s.Upstream(name=name, kind="anthropic", base_url=server.base_url, api_key=s.Secret("k"), timeouts=deadline)
+            s.Upstream(
+                name=name, kind="anthropic", base_url=server.base_url, api_keys=(s.Secret("k"),), timeouts=deadline
+            )
             for name, deadline in (("hasty", s.Timeouts(first_byte_s=0.1)), ("patient", s.Timeouts(first_byte_s=30)))
         )
         async with running_upstreams(told(tmp_path, hasty, patient)) as upstreams:
@@ -139,3 +146,20 @@ async def test_deadlines_are_each_upstreams_own(tmp_path: Path) -> None:
 async def test_no_upstreams_are_no_error_here(tmp_path: Path) -> None:
     async with running_upstreams(told(tmp_path)) as upstreams:
         assert upstreams == {}
+
+
+async def test_an_openai_upstream_gets_its_keys_and_its_names_for_models(tmp_path: Path) -> None:
+    async with ChatPeer(Played(body=stream(delta(content="Hi", finish="stop")))) as peer:
+        entry = s.Upstream(
+            name="theirs",
+            kind="openai",
+            base_url=peer.base_url,
+            api_keys=(s.Secret("one"), s.Secret("two")),
+            auth="bearer",
+            models={"m": "Qwen/Qwen3"},
+        )
+        async with running_upstreams(told(tmp_path, entry)) as upstreams:
+            for _ in range(2):
+                await whole(await upstreams["theirs"].send(CHAT))
+        assert [asked.body["model"] for asked in peer.log] == ["Qwen/Qwen3"] * 2
+        assert [asked.headers["authorization"] for asked in peer.log] == ["Bearer one", "Bearer two"]

@@ -245,7 +245,7 @@ def _door(settings: Settings, gate: Gateway, telemetry: Telemetry, store: Store,
         public_url=settings.batches.public_url,
     )
     api = Api(gate, intake, metrics=telemetry.render, metrics_type=CONTENT_TYPE, batches=batches)
-    return Door(gate, intake, api.app())
+    return Door(gate, intake, api.app(), calls_max=settings.server.calls_max)
 
 
 def _desk(store: Store, catalog: Catalog) -> Desk:

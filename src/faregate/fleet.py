@@ -11,6 +11,7 @@ import structlog
 from faregate import settings as s
 from faregate.upstreams.anthropic import Anthropic
 from faregate.upstreams.local import Local
+from faregate.upstreams.openai import OpenAI
 from faregate.upstreams.pool import Limits
 from faregate.upstreams.port import Upstream
 from faregate.upstreams.reply import Timeouts
@@ -41,13 +42,22 @@ async def running_upstreams(settings: s.Settings) -> AsyncIterator[dict[str, Ups
 def _build(entry: s.Upstream, transport: Transport) -> Upstream:
     match entry.kind:
         case "anthropic":
-            assert entry.api_key is not None, "settings resolve it or refuse"
             return Anthropic(
                 name=entry.name,
                 base_url=entry.base_url,
-                api_key=entry.api_key.reveal(),
+                api_keys=[key.reveal() for key in entry.api_keys],
                 transport=transport,
                 auth=entry.auth,
+                models=entry.models,
+            )
+        case "openai":
+            return OpenAI(
+                name=entry.name,
+                base_url=entry.base_url,
+                api_keys=[key.reveal() for key in entry.api_keys],
+                transport=transport,
+                auth=entry.auth,
+                models=entry.models,
             )
         case "local":
             file = str(entry.model_file) if entry.model_file is not None else None

@@ -63,6 +63,11 @@ class HandUpstream:
         self._waiting: asyncio.Queue[Turn] = asyncio.Queue()
         self._writers: list[asyncio.StreamWriter] = []
 
+    @property
+    def connections(self) -> int:
+        """How many were ever opened to it."""
+        return len(self._writers)
+
     async def turn(self) -> Turn:
         async with asyncio.timeout(PATIENCE_S):
             return await self._waiting.get()

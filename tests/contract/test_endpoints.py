@@ -154,7 +154,7 @@ async def test_models_come_in_anthropics_shape_with_limits_capabilities_and_life
     key = await gate.key()
     page = (await gate.get("/v1/models", key)).json()
 
-    assert list(page) == ["data", "has_more", "first_id", "last_id"]
+    assert list(page) == ["data", "has_more", "first_id", "last_id", "object"]
     ids = [model["id"] for model in page["data"]]
     assert (page["first_id"], page["last_id"], page["has_more"]) == (ids[0], ids[-1], False)
     haiku = (await gate.get(f"/v1/models/{MODEL}", key)).json()

@@ -231,3 +231,13 @@ def test_neither_lifetime_is_written_below_zero_by_a_split_above_its_total() -> 
         usage = meter.close().usage
 
         assert (usage.cache_write_5m, usage.cache_write_1h) == ((4, 0) if hours else (0, 4))
+
+
+def test_a_usage_that_an_adapter_had_to_count_itself_is_ours_and_says_so() -> None:
+    for mark, basis in ((True, Basis.COUNTED), (False, Basis.UPSTREAM), (1, Basis.UPSTREAM)):
+        meter = Meter()
+        meter.start({"input_tokens": 30, "output_tokens": 1})
+        meter.delta({"output_tokens": 7, "estimated": mark})
+        meter.stop()
+        reading = meter.close()
+        assert (reading.usage.output, reading.basis) == (7, basis)

@@ -50,3 +50,12 @@ def test_what_the_gateway_does_not_serve_is_not_shown_as_able() -> None:
 )
 def test_a_rule_is_plain_when_every_value_is_forwarded(rule: Rule, *, plain: bool) -> None:
     assert rule.plain is plain
+
+
+def test_openais_clients_read_the_same_model_with_the_second_it_was_made_in() -> None:
+    shown = model_info(model(HAIKU))
+    assert (shown["object"], shown["owned_by"], shown["created"]) == ("model", "faregate", 1_760_486_400)
+
+    day = msgspec.structs.replace(model(HAIKU), created_at="2025-10-15")
+    later = msgspec.structs.replace(model(HAIKU), created_at="2025-10-15T02:00:00+02:00")
+    assert model_info(day)["created"] == model_info(later)["created"] == 1_760_486_400

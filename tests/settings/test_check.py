@@ -69,8 +69,22 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
         (GOOD + "model_file = 'x.gguf'\n",
          "line 5: upstreams.0.model_file: means nothing to an upstream of kind 'anthropic', only to local"),
         (SPARE + "base_url = 'http://x'\n",
-         "line 4: upstreams.0.base_url: means nothing to an upstream of kind 'local', only to anthropic"),
+         "line 4: upstreams.0.base_url: means nothing to an upstream of kind 'local', only to anthropic, openai"),
         (SPARE + "model_file = 'none.gguf'\n", "line 4: upstreams.0.model_file: there is no file /none.gguf"),
+        ("[[upstreams]]\nname = 'main'\nkind = 'openai'\n",
+         "line 1: upstreams.0.api_key_env: is required: name the environment variable with the API key of 'main'"),
+        ("[[upstreams]]\nname = 'main'\nkind = 'openai'\nbase_url = 'https://api.openai.com/v1'\n",
+         "line 1: upstreams.0.api_key_env: is required: name the environment variable with the API key of 'main'"),
+        (GOOD + "api_key_envs = ['ANTHROPIC_API_KEY']\n",
+         "line 5: upstreams.0.api_key_envs: stands beside api_key_env: name all variables here, and leave the other "
+         "out"),
+        ("[[upstreams]]\nname = 'main'\nkind = 'anthropic'\napi_key_envs = ['ANTHROPIC_API_KEY', 'SECOND_KEY']\n",
+         "line 4: upstreams.0.api_key_envs: the environment variable SECOND_KEY is not set: export it, or remove this "
+         "upstream"),
+        (GOOD + "models = { a = '' }\n",
+         "line 5: upstreams.0.models: 'a' is called nothing here: write the upstream's own name for it"),
+        (SPARE + "models = { a = 'b' }\n",
+         "line 4: upstreams.0.models: means nothing to an upstream of kind 'local', only to anthropic, openai"),
         (GOOD + GOOD, "line 6: upstreams.1.name: 'main' is taken by an earlier entry"),
         (GOOD + "[[routes]]\nmodel = 'a'\nupstreams = ['mian']\n",
          "line 7: routes.0.upstreams.0: there is no upstream 'mian'; did you mean main?"),
@@ -94,3 +108,11 @@ def test_a_route_may_name_the_upstream_that_we_choose_ourselves(tmp_path: Path) 
     file.write_text("[[routes]]\nmodel = 'a'\nupstreams = ['anthropic']\n")
 
     assert load(ENVIRON, folder=tmp_path, file=file).upstreams[0].name == "anthropic"
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "openai"])
+def test_a_server_of_ones_own_may_want_no_key(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "f.toml"
+    file.write_text(f"[[upstreams]]\nname = 'mine'\nkind = '{kind}'\nbase_url = 'http://127.0.0.1:8000'\n")
+
+    assert load(ENVIRON, folder=tmp_path, file=file).upstreams[0].api_keys == ()

@@ -35,10 +35,10 @@ def refusal(folder: Path, text: str | bytes = "", **environ: str) -> str:
         ("[log]\nlevel = 'inof'\n", "f.toml, line 2: log.level: 'inof' is none of debug, error, info, warning; "
          "did you mean info?"),
         ("[[upstreams]]\nname = 'a'\nkind = 'local'\n[[upstreams]]\nname = 'b'\nkind = 'locl'\n",
-         "f.toml, line 6: upstreams.1.kind: 'locl' is none of anthropic, local, scripted; did you mean local?"),
+         "f.toml, line 6: upstreams.1.kind: 'locl' is none of anthropic, local, openai, scripted; did you mean local?"),
         ("[[upstreams]]\nname = 'a'\nkind = 'bedrock'\n",
          "f.toml, line 3: upstreams.0.kind: upstreams of kind 'bedrock' are not in this version; "
-         "there are anthropic, local, scripted"),
+         "there are anthropic, local, openai, scripted"),
         ("[[upstreams]]\nkind = 'local'\n", "f.toml, line 1: upstreams.0: name is required"),
         ("[[upstreams]]\nname = 'a'\nkind = 'local'\n[upstreams.timeouts]\nidle_s = -1\n",
          "f.toml, line 5: upstreams.0.timeouts.idle_s: expected float > 0.0, got -1"),

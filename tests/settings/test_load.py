@@ -55,7 +55,7 @@ def test_the_file_of_the_contract_is_read_as_it_stands(tmp_path: Path) -> None:
     assert settings.admin_token == Secret("t0ken")
     assert settings.database == tmp_path / "home" / "faregate.db"
     (upstream,) = settings.upstreams
-    assert (upstream.name, upstream.api_key) == ("anthropic", Secret("sk-ant-1"))
+    assert (upstream.name, upstream.api_keys) == ("anthropic", (Secret("sk-ant-1"),))
     assert settings.routes[0].aliases == ("claude-x-20251001",)
     assert settings.configured
 
@@ -75,7 +75,7 @@ def test_a_provider_key_alone_sends_to_anthropic(tmp_path: Path) -> None:
 
     (upstream,) = settings.upstreams
     assert (upstream.kind, upstream.base_url) == ("anthropic", "https://api.anthropic.com")
-    assert upstream.api_key == Secret("sk-ant-1")
+    assert upstream.api_keys == (Secret("sk-ant-1"),)
 
 
 def test_an_empty_provider_key_is_no_key(tmp_path: Path) -> None:
@@ -174,6 +174,24 @@ def test_a_command_that_serves_nobody_needs_no_providers_key(tmp_path: Path) -> 
     (tmp_path / "faregate.toml").write_text(CONTRACT)
     home = {"FAREGATE_HOME": str(tmp_path / "home")}
 
-    assert load(home, folder=tmp_path, serving=False).upstreams[0].api_key is None
+    assert load(home, folder=tmp_path, serving=False).upstreams[0].api_keys == ()
     with pytest.raises(SettingsError, match="ANTHROPIC_API_KEY is not set"):
         load(home, folder=tmp_path)
+
+
+def test_an_upstream_may_have_several_keys_and_its_own_names_for_models(tmp_path: Path) -> None:
+    text = (
+        "[[upstreams]]\nname = 'vllm'\nkind = 'openai'\nbase_url = 'http://127.0.0.1:8000'\n"
+        "api_key_envs = ['FIRST', 'SECOND']\n[upstreams.models]\nclaude-x = 'Qwen/Qwen3-8B'\n"
+    )
+    (upstream,) = read(tmp_path, text, {"FIRST": "sk-1", "SECOND": "sk-2"}).upstreams
+
+    assert upstream.api_keys == (Secret("sk-1"), Secret("sk-2"))
+    assert (upstream.auth, upstream.models) == ("bearer", {"claude-x": "Qwen/Qwen3-8B"})
+
+
+def test_openai_is_at_its_own_address_unless_another_is_given(tmp_path: Path) -> None:
+    text = "[[upstreams]]\nname = 'o'\nkind = 'openai'\napi_key_env = 'OPENAI_API_KEY'\n"
+    (upstream,) = read(tmp_path, text, {"OPENAI_API_KEY": "sk-1"}).upstreams
+
+    assert (upstream.base_url, upstream.api_keys) == ("https://api.openai.com/v1", (Secret("sk-1"),))

@@ -61,7 +61,7 @@ def test_a_path_is_read_as_a_key() -> None:
 def test_the_shape_tells_names_and_choices() -> None:
     assert "port" in names_at(("server",))
     assert "idle_s" in names_at(("upstreams", 0, "timeouts"))
-    assert choices_at(("upstreams", 0, "kind")) == ["anthropic", "local", "scripted"]
+    assert choices_at(("upstreams", 0, "kind")) == ["anthropic", "local", "openai", "scripted"]
     assert choices_at(("upstreams", 0, "auth")) == ["bearer", "x-api-key"]
     assert type_at(("server", "port", "deeper")) is None
     assert names_at(("nowhere",)) == []

@@ -131,6 +131,8 @@ class SimAnswer:
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
 
+    leave = cancel
+
     async def _wait(self, seconds: float) -> None:
         """Wait, unless it is cancelled or a deadline comes first. Raises Fault."""
         if self._cancelled:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from faregate.core.ledger import Loss
-from faregate.core.money import Nanos
+from faregate.core.money import NANOS_MAX, Nanos
 from faregate.store import audit
 from faregate.store.port import Finding
 from faregate.store.store import Store
@@ -118,3 +118,14 @@ async def test_the_office_audits_while_charges_are_open(store: Store) -> None:
 
     assert sum(finding.count for finding in await store.office.audit()) == 0
     assert (await store.office.key_find(KEY)).id == KEY
+
+
+async def test_books_are_added_up_beyond_what_an_integer_holds(store: Store) -> None:
+    wallets = 2 * 2**63 // NANOS_MAX
+    for number in range(wallets):
+        name = f"wal_{number:026d}"
+        await store.office.wallet_create(wallet_id=name, name=name, floor=Nanos(0), at_ms=0)
+        await store.office.topup(name, Nanos(NANOS_MAX - 1), note=None, reference=name, at_ms=0)
+
+    assert sum(finding.count for finding in await store.office.audit()) == 0
+    assert (await store.office.operator_accounts())["world"] == -wallets * (NANOS_MAX - 1)

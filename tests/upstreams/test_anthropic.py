@@ -3,11 +3,13 @@
 import traceback
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from faregate.core.errors import BodyTooLarge, GatewayError, InvalidRequest
-from faregate.upstreams.anthropic import FAILURES_MAX, HEADS_MAX, Anthropic
+from faregate.upstreams.anthropic import HEADS_MAX, Anthropic
+from faregate.upstreams.peer import FAILURES_MAX
 from faregate.upstreams.pool import Limits
 from faregate.upstreams.port import Fault, FaultKind, Upstream
 from faregate.upstreams.reply import Timeouts
@@ -26,7 +28,7 @@ class Pair:
 
     def adapter(self, *, prefix: str = "", script: Script | None = None) -> Anthropic:
         self.server.play(script)
-        return Anthropic(name="up", base_url=self.server.base_url + prefix, api_key=KEY, transport=self.transport)
+        return Anthropic(name="up", base_url=self.server.base_url + prefix, api_keys=[KEY], transport=self.transport)
 
 
 @pytest_asyncio.fixture
@@ -71,7 +73,7 @@ async def test_a_bearer_key_goes_in_its_own_header_and_a_prefix_stands_before_th
     adapter = Anthropic(
         name="up",
         base_url=pair.server.base_url + "/gw/anthropic/",
-        api_key=KEY,
+        api_keys=[KEY],
         transport=pair.transport,
         auth="bearer",
     )
@@ -82,13 +84,41 @@ async def test_a_bearer_key_goes_in_its_own_header_and_a_prefix_stands_before_th
     assert "x-api-key" not in seen.headers
 
 
+async def test_a_server_that_has_a_name_of_its_own_for_the_model_is_asked_by_it(pair: Pair) -> None:
+    mapped = Anthropic(
+        name="up",
+        base_url=pair.server.base_url,
+        api_keys=[],
+        transport=pair.transport,
+        models={"claude-haiku-4-5": "qwen3:8b"},
+    )
+    call = ask(stream=True, system="Be kind.")
+    await whole(await mapped.send(call))
+    await mapped.count_tokens(call)
+    sent, counted = (msgspec.json.decode(seen.body) for seen in pair.server.log)
+    assert sent == {**call.document, "model": "qwen3:8b"}
+    assert counted["model"] == "qwen3:8b"
+    # Where nothing is configured, no key is sent at all; a model without a name of its own goes up untouched.
+    assert not {"x-api-key", "authorization"} & set(pair.server.log[0].headers)
+    other = msgspec.structs.replace(call, model="claude-y")
+    await whole(await mapped.send(other))
+    assert pair.server.log[-1].body == call.body
+
+
+async def test_keys_are_used_in_turn(pair: Pair) -> None:
+    adapter = Anthropic(name="up", base_url=pair.server.base_url, api_keys=["one", "two"], transport=pair.transport)
+    for _ in range(3):
+        await whole(await adapter.send(ask()))
+    assert [seen.headers["x-api-key"] for seen in pair.server.log] == ["one", "two", "one"]
+
+
 async def test_an_ipv6_address_is_a_base_url_as_good_as_another(pair: Pair) -> None:
     server = ScriptedServer(host="::1")
     try:
         await server.start()
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
-    adapter = Anthropic(name="up", base_url=server.base_url, api_key=KEY, transport=pair.transport)
+    adapter = Anthropic(name="up", base_url=server.base_url, api_keys=[KEY], transport=pair.transport)
     assert (await adapter.send(ask())).status == 200
     assert server.log[0].headers["host"].startswith("[::1]:")
     await pair.transport.aclose()
@@ -135,7 +165,7 @@ async def test_a_setting_that_cannot_work_is_refused_at_once_without_its_value(
 ) -> None:
     settings = {"base_url": "http://h", "api_key": "k", setting: value}
     with pytest.raises(ValueError) as refusal:
-        Anthropic(name="up", base_url=settings["base_url"], api_key=settings["api_key"], transport=pair.transport)
+        Anthropic(name="up", base_url=settings["base_url"], api_keys=[settings["api_key"]], transport=pair.transport)
     assert "hunter2" not in str(refusal.value)
 
 
@@ -222,7 +252,7 @@ async def test_it_may_be_tried_again_some_time_after_the_last_failure(pair: Pair
     await pair.server.stop()
     for recovery_s, healthy in ((3600.0, False), (0.0, True)):
         adapter = Anthropic(
-            name="up", base_url=pair.server.base_url, api_key=KEY, transport=pair.transport, recovery_s=recovery_s
+            name="up", base_url=pair.server.base_url, api_keys=[KEY], transport=pair.transport, recovery_s=recovery_s
         )
         for _ in range(FAILURES_MAX):
             with pytest.raises(Fault):
@@ -242,7 +272,7 @@ async def test_a_plain_answer_may_take_longer_to_begin_than_a_streamed_one() -> 
     server = ScriptedServer(lambda seen: Play(raw=b"", ending=End.STALL))
     await server.start()
     transport = Transport(timeouts=Timeouts(first_byte=0.05, first_byte_plain=0.2), limits=Limits())
-    adapter = Anthropic(name="up", base_url=server.base_url, api_key=KEY, transport=transport)
+    adapter = Anthropic(name="up", base_url=server.base_url, api_keys=[KEY], transport=transport)
     for stream, seconds in ((True, "0.05 s"), (False, "0.2 s")):
         with pytest.raises(Fault, match=f"within {seconds}") as caught:
             await adapter.send(ask(stream=stream))

@@ -53,7 +53,7 @@ async def test_alone_it_prints_its_base_url_serves_and_stops_at_a_signal() -> No
     assert process.stdout is not None
     base_url = (await process.stdout.readline()).decode().strip()
     transport = Transport()
-    adapter = Anthropic(name="alone", base_url=base_url, api_key="k", transport=transport)
+    adapter = Anthropic(name="alone", base_url=base_url, api_keys=["k"], transport=transport)
     assert b'"type":"message"' in await whole(await adapter.send(ask()))
     process.send_signal(signal.SIGTERM)
     assert await process.wait() == 0

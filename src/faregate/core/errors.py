@@ -20,7 +20,7 @@
     - RateLimited            429 rate_limit_error        abandoned | batch_requests
     - Internal               500 api_error               internal
     - UpstreamFailed         502 api_error               upstream_error
-    - NotReady               503 api_error               no_upstream | database_unavailable | shutting_down
+    - NotReady               503 api_error               no_upstream | database_unavailable | busy | shutting_down
     - UpstreamTimeout        504 timeout_error           upstream_timeout
     - UpstreamOverloaded     529 overloaded_error        upstream_overloaded
 

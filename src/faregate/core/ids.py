@@ -22,3 +22,14 @@ def ulid(now_ms: int, chance: int) -> str:
     number = now_ms << CHANCE_BITS | chance
     pairs = _PAIRS
     return "".join([pairs[number >> shift & 1023] for shift in _PAIR_SHIFTS])
+
+
+def made_at_ms(written: str) -> int:
+    """The Unix milliseconds in an id with its prefix; 0 for what is none of ours."""
+    time = written.rpartition("_")[2][:10]
+    if len(time) < 10 or not set(time) <= set(ALPHABET):
+        return 0
+    number = 0
+    for character in time:
+        number = number << 5 | ALPHABET.index(character)
+    return number

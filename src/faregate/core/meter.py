@@ -8,7 +8,8 @@ moment. Whoever drives it gets the same reading for the same events, wherever th
 
 An upstream's counts are cumulative: merged by presence, overwritten, never added; an explicit 0 is 0. A count that is
 not one (null, negative, a float, a string, beyond TOKENS_MAX) counts as absent. What was delivered and not yet
-counted is estimated from its bytes, and the reading says so (`basis = counted`).
+counted is estimated from its bytes, and the reading says so (`basis = counted`). So does one whose usage an adapter
+had to count itself, and marked `"estimated": true`.
 """
 
 import enum
@@ -44,13 +45,16 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 class Meter:
     """Reads one answer. `input_guess` stands in for an input that upstream never counted."""
 
-    __slots__ = ("_counts", "_input_guess", "_output_is_final", "_uncounted_bytes", "_unsplit_1h", "progress")
+    __slots__ = (
+        "_counts", "_estimated", "_input_guess", "_output_is_final", "_uncounted_bytes", "_unsplit_1h", "progress",
+    )  # fmt: skip
 
     def __init__(self, *, input_guess: int = 0, unsplit_1h: bool = False) -> None:
         """`unsplit_1h`: every cache mark of the request asks for an hour, so writes that come unsplit are of that."""
         self.progress = Progress.WAITING
         self._counts: dict[str, int] = {}
         self._output_is_final = False
+        self._estimated = False
         self._uncounted_bytes = 0
         self._input_guess = input_guess
         self._unsplit_1h = unsplit_1h
@@ -69,6 +73,7 @@ class Meter:
     def delta(self, usage: object) -> None:
         """`message_delta`, or the usage of a plain answer: totals that replace what was known."""
         if self.progress is Progress.RUNNING and _merge(self._counts, usage):
+            self._estimated = type(usage) is dict and usage.get("estimated") is True
             self._output_is_final = True
             self._uncounted_bytes = 0
 
@@ -96,7 +101,7 @@ class Meter:
             cache_write_5m=write_5m,
             cache_write_1h=write_1h,
         )
-        told = self.progress is Progress.COMPLETE and knows_input and self._output_is_final
+        told = self.progress is Progress.COMPLETE and knows_input and self._output_is_final and not self._estimated
         return Reading(usage=usage, basis=Basis.UPSTREAM if told else Basis.COUNTED)
 
     def _output(self) -> int:

@@ -4,7 +4,8 @@ The rule: everything the gateway knows of a model is here, and all of it comes f
 names a model or holds a figure of one.
 """
 
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -105,13 +106,20 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """By date; versions that an operator adds later live in the database."""
 
 
+OWNER: Final = "faregate"
+"""OpenAI's clients want one; whose weights they are, the catalog does not say."""
+
+
 def model_info(model: Model) -> dict[str, Any]:
-    """The model as `GET /v1/models` shows it, in the shape of the provider's SDK."""
+    """The model as `GET /v1/models` shows it: one shape that the provider's SDK reads, and OpenAI's too."""
     return {
         "type": "model",
+        "object": "model",
         "id": model.id,
         "display_name": model.display_name,
         "created_at": model.created_at,
+        "created": _unix_seconds(model.created_at),
+        "owned_by": OWNER,
         "lifecycle": model.lifecycle,
         "line": model.line,
         "deprecated_at": model.deprecated_at,
@@ -120,6 +128,11 @@ def model_info(model: Model) -> dict[str, Any]:
         "max_tokens": model.max_output,
         "capabilities": _capabilities(model),
     }
+
+
+def _unix_seconds(written: str) -> int:
+    at = datetime.fromisoformat(written)  # A day alone is its first moment, in UTC.
+    return int((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp())
 
 
 def _capabilities(model: Model) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Api:
             self._route("/v1/messages/quote", self.quote, "POST"),
             self._route("/v1/messages/count_tokens", self.count_tokens, "POST"),
             self._route("/v1/messages", self.quote, "POST"),  # The door serves it; here it only names its method.
+            self._route("/v1/chat/completions", self.quote, "POST"),
             *self._batch_routes(),
             self._route("/v1/models", self.models, "GET"),
             self._route("/v1/models/{model_id}", self.model, "GET"),
@@ -103,7 +104,7 @@ class Api:
         return {"input_tokens": await free.count_tokens(self._gate, caller)}
 
     async def models(self, caller: AsgiCaller, request: Request) -> dict[str, Any]:
-        """Anthropic's list: `limit`, `after_id`, `before_id`, `lifecycle[]`."""
+        """Anthropic's list: `limit`, `after_id`, `before_id`, `lifecycle[]`. By one key more it is OpenAI's too."""
         await entry.authenticate(self._gate, caller)
         query = request.query_params
         wanted = set(query.getlist("lifecycle[]") + query.getlist("lifecycle"))
@@ -123,6 +124,7 @@ class Api:
             "has_more": more,
             "first_id": page[0].id if page else None,
             "last_id": page[-1].id if page else None,
+            "object": "list",
         }
 
     async def model(self, caller: AsgiCaller, request: Request) -> dict[str, Any]:

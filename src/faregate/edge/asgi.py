@@ -1,17 +1,20 @@
-"""The door of the data plane. POST /v1/messages goes straight to the story, as a Call; the rest to the API, as ASGI.
+"""The door of the data plane. POST /v1/messages goes straight to the story, as a Call, and POST /v1/chat/completions as
+a ChatCall; the rest to the API, as ASGI.
 
 No framework and no middleware stands around a call: its connection (edge.protocol) makes it and hands it to `serve`.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from faregate.core.errors import NotReady
 from faregate.edge.call import Call, Line
+from faregate.edge.chat import ChatCall
 from faregate.edge.errors import render
 from faregate.edge.intake import Intake, client_address, fields
 from faregate.proxy.port import Gateway
+from faregate.proxy.ride import Ride
 from faregate.proxy.story import serve
 from faregate.proxy.verdict import CallerGone
 
@@ -22,15 +25,21 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+CALLS_MAX: Final = 10_000
+BUSY_S: Final = 1.0
+"""When one that was refused for that may ask again."""
+
+
 class Door:
     """The ASGI application, and where calls go that need none."""
 
-    def __init__(self, gate: Gateway, intake: Intake, api: App) -> None:
+    def __init__(self, gate: Gateway, intake: Intake, api: App, *, calls_max: int = CALLS_MAX) -> None:
         self._gate = gate
+        self._calls_max = calls_max
         self._intake = intake
         self._api = api
         self.open_calls = 0
-        """Calls to /v1/messages that are under way."""
+        """Calls that are under way."""
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._stopping_since: float | None = None
@@ -51,8 +60,17 @@ class Door:
         """A call whose head has come on this connection; `serve` it."""
         return Call(line, headers, self._intake, self._gate.new_id("req_"), **of_its_head)
 
+    def chat(self, line: Line, headers: Sequence[tuple[bytes, bytes]], **of_its_head: bool) -> ChatCall:
+        """The same, spoken as OpenAI's API is."""
+        call = ChatCall(line, headers, self._intake, self._gate.new_id("req_"), **of_its_head)
+        call.catalog = self._gate.catalog
+        return call
+
     async def serve(self, call: Call) -> None:
-        """Serve a call to its end, whatever that is."""
+        """Serve a call to its end, whatever that is; one that is too many is refused before anything is read of it."""
+        if self.open_calls >= self._calls_max:
+            await self._refuse(call)
+            return
         self.open_calls += 1
         self._quiet.clear()
         try:
@@ -64,6 +82,17 @@ class Door:
             self.open_calls -= 1
             if not self.open_calls:
                 self._quiet.set()
+
+    async def _refuse(self, call: Call) -> None:
+        busy = NotReady(
+            f"As many calls are under way as this gateway takes at once, {self._calls_max}. Ask again in a moment.",
+            code="busy",
+            retry_after_s=BUSY_S,
+        )
+        ride = Ride(caller=call)
+        ride.refused(busy)
+        await call.refuse(busy)
+        self._gate.observer.finished(ride.record())
 
     def stop(self) -> None:
         """From now on the gateway is not ready; what comes all the same is still served."""

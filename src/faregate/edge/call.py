@@ -28,7 +28,8 @@ CUT_OFF_S: Final = 1.0
 """For the last word to a caller whose call a stopping server has cancelled."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_STREAM: Final = ((b"cache-control", b"no-cache"), (b"transfer-encoding", b"chunked"))
+_NO_CACHE: Final = (b"cache-control", b"no-cache")
+_CHUNKED: Final = (b"transfer-encoding", b"chunked")
 
 
 class Line(Protocol):
@@ -54,9 +55,9 @@ class Call:
     """A request whose head has come."""
 
     __slots__ = (
-        "_awaits_continue", "_body", "_callbacks", "_fields", "_head", "_intake", "_last", "_line", "_over", "_size",
-        "_waiter", "_wanted", "address", "arrived", "disconnected", "gone", "keep_alive", "more_body", "request_id",
-        "response_complete", "response_started",
+        "_awaits_continue", "_body", "_callbacks", "_chunks", "_fields", "_head", "_intake", "_last", "_line", "_over",
+        "_size", "_waiter", "_wanted", "address", "arrived", "disconnected", "gone", "keep_alive", "more_body",
+        "request_id", "response_complete", "response_started",
     )  # fmt: skip
 
     def __init__(
@@ -68,7 +69,9 @@ class Call:
         *,
         keep_alive: bool = True,
         awaits_continue: bool = False,
+        chunks: bool = True,
     ) -> None:
+        """`chunks`: whether its sender knows them; HTTP/1.0 does not, and a stream to it ends with its connection."""
         self.arrived = line.loop.time()
         self.request_id = request_id
         self.address = client_address(line.client, headers, intake.trusted_proxies)
@@ -82,6 +85,7 @@ class Call:
         self._fields = fields(headers)
         self._intake = intake
         self._awaits_continue = awaits_continue
+        self._chunks = chunks
         self._body = bytearray()
         self._size = 0
         self._wanted = False
@@ -176,7 +180,8 @@ class Call:
         if self._over:
             return  # Whoever has had the last word may go.
         self.gone = True
-        for callback in self._callbacks:
+        callbacks, self._callbacks = self._callbacks, []  # Once; and what they are of is not kept by us.
+        for callback in callbacks:
             callback()
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
@@ -185,7 +190,8 @@ class Call:
 
     async def start(self, headers: Headers) -> None:
         self.response_started = True
-        self._head = self._rendered(200, [*headers, (b"request-id", self.request_id.encode()), *_STREAM])
+        framing = [_NO_CACHE, _CHUNKED] if self._chunks else [_NO_CACHE]
+        self._head = self._rendered(200, [*headers, (b"request-id", self.request_id.encode()), *framing])
 
     def send(self, data: bytes) -> None:
         if not self.disconnected:
@@ -200,7 +206,7 @@ class Call:
             await self._line.flow.drain()
 
     async def end(self, data: bytes) -> None:
-        await self._finish(self._chunk(data) + b"0\r\n\r\n")
+        await self._finish(self._chunk(data) + (b"0\r\n\r\n" if self._chunks else b""))
 
     async def refuse(self, error: GatewayError) -> None:
         if self.response_started:
@@ -238,6 +244,8 @@ class Call:
 
     def _chunk(self, data: bytes) -> bytes:
         head, self._head = self._head, b""
+        if not self._chunks:
+            return head + data
         return b"%b%x\r\n%b\r\n" % (head, len(data), data) if data else head
 
     def _rendered(self, status: int, headers: Headers) -> bytes:

@@ -1,5 +1,6 @@
 """HTTP as it comes in: uvicorn's own protocol, with a bound on heads, our envelope for what is not HTTP, and a straight
-way for calls: POST /v1/messages becomes a Call on this connection, everything else a request of ASGI.
+way for calls: POST /v1/messages becomes a Call on this connection, and POST /v1/chat/completions a ChatCall; everything
+else is a request of ASGI.
 
 The rule: nobody needs a key to reach this, so nothing here may grow, or stay, with what a stranger sends. uvicorn
 bounds no head, no trailer and no wait for them; here what is over HEAD_BYTES_MAX, or later than HEAD_S, ends its
@@ -45,6 +46,7 @@ PIPELINE_MAX: Final = 16
 """Requests that may wait behind one on a connection: no client that we know sends more than one."""
 
 CALLS: Final = b"/v1/messages"
+CHATS: Final = b"/v1/chat/completions"
 
 NOT_PASSED_ON: Final = (b"upgrade", b"http2-settings", b"connection")
 
@@ -159,20 +161,29 @@ class Protocol(HttpToolsProtocol):
         self._stop_clock()
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._plainly = self._without_upgrade()
-        elif isinstance(self.app, Door) and self._is_call():
-            self._begin_call(self.app)
+        elif isinstance(self.app, Door) and (make := self._call_of(self.app)) is not None:
+            self._begin_call(self.app, make)
         else:
             super().on_headers_complete()
 
-    def _is_call(self) -> bool:
+    def _call_of(self, door: Door) -> Callable[..., Call] | None:
         if self.parser.get_method() != b"POST":
-            return False
-        return self.url == CALLS or unquote_to_bytes(httptools.parse_url(self.url).path or b"") == CALLS
+            return None
+        if self.url == CALLS:
+            return door.call
+        path = unquote_to_bytes(httptools.parse_url(self.url).path or b"")
+        return door.call if path == CALLS else door.chat if path == CHATS else None
 
-    def _begin_call(self, door: Door) -> None:
+    def _begin_call(self, door: Door, make: Callable[..., Call]) -> None:
         before = self.cycle
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        call = door.call(self, self.headers, keep_alive=keep_alive, awaits_continue=self.expect_100_continue)
+        chunks = self.parser.get_http_version() != "1.0"
+        call = make(
+            self,
+            self.headers,
+            keep_alive=chunks and self.parser.should_keep_alive(),
+            awaits_continue=self.expect_100_continue,
+            chunks=chunks,
+        )
         self.cycle = cast(Any, call)
         if before is None or before.response_complete:
             self._start_asgi_task(call, door)
@@ -236,7 +247,7 @@ class Protocol(HttpToolsProtocol):
             # A whole request is being answered, and its answer may not be broken into: the connection ends with it.
             cycle.keep_alive = False
             return
-        if cycle is not None and self._message_open and not self._head_open:
+        if cycle is not None and self._message_open and not self._head_open and not cycle.response_complete:
             # The body of a request that was let in broke off: it gets one answer, from here or from where it went.
             if cycle.response_started:
                 self.loop.call_later(LINGER_S, self.transport.close)

@@ -47,12 +47,26 @@ class Reply(msgspec.Struct, kw_only=True):
     """Of a plain answer: all of it."""
 
 
+class _Wire:
+    """Whether a request has been written. It knows nothing of its attempts: a cycle through them would keep every body
+    until the collector comes."""
+
+    __slots__ = ("used",)
+
+    def __init__(self) -> None:
+        self.used = False
+
+    def mark(self) -> None:
+        self.used = True
+
+
 class Attempts:
     """The attempts of one call. Everything here happens in the task that serves the call."""
 
     def __init__(self, gate: Gateway, fare: Fare, held: Hold) -> None:
         self._gate = gate
-        self._ask = msgspec.structs.replace(fare.ask(held.max_tokens), on_wire=self._on_wire)
+        self._wire = _Wire()
+        self._ask = msgspec.structs.replace(fare.ask(held.max_tokens), on_wire=self._wire.mark)
         self._runs_on = fare.admitted.model.runs_to_completion
         self._message_id = held.charge_id
         self._asked_model = fare.asked_model
@@ -61,12 +75,15 @@ class Attempts:
         self._reply: Reply | None = None
         self._gone = False
         self.made: list[Attempt] = []
-        self.sent = False
-        """Whether an upstream has been asked and has not refused: it may bill for that."""
         self.kept: asyncio.Task[Reply] | None = None
         """Where upstream bills on regardless: the attempt, which goes on when its caller leaves."""
         self.lost: list[Usage] = []
         """What attempts used that nobody got."""
+
+    @property
+    def sent(self) -> bool:
+        """Whether an upstream has been asked and has not refused: it may bill for that."""
+        return self._wire.used
 
     def cancel(self) -> None:
         """The caller has gone: stop what is under way. Until there is a reply that is this task's own wait."""
@@ -76,9 +93,12 @@ class Attempts:
 
     def stop(self) -> None:
         """Stop what is under way at the upstream, whatever that is. Safe to repeat."""
-        kept = self.kept
-        if self._reply is not None:
-            self._reply.answer.cancel()
+        kept, reply = self.kept, self._reply
+        if reply is not None and reply.meter.progress is Progress.COMPLETE:
+            reply.answer.leave()
+            return
+        if reply is not None:
+            reply.answer.cancel()
         if kept is not None and not kept.done():
             kept.cancel()
         elif kept is not None and not kept.cancelled() and kept.exception() is None:
@@ -110,7 +130,7 @@ class Attempts:
             try:
                 reply = self._reply = await (self._keep if self._runs_on else self._attempt)(upstream)
             except Failed as failed:
-                self.sent, self.kept = False, None
+                self._wire.used, self.kept = False, None
                 now = loop.time()
                 if failed.asked_ms is not None:
                     welcome_at[upstream.name] = now + failed.asked_ms / 1_000
@@ -149,9 +169,6 @@ class Attempts:
             retry_after_s=retry_after_ms / 1_000,
             should_retry=retry_after_ms <= SLEEP_S_MAX * 1_000,
         )
-
-    def _on_wire(self) -> None:
-        self.sent = True
 
     async def _keep(self, upstream: Upstream) -> Reply:
         """An attempt that goes on when its caller leaves, unless nothing has been sent by then."""

@@ -90,3 +90,7 @@ class Kept:
             self._left = True
             if self._reader is not None:
                 self._reader.cancel()
+
+    def leave(self) -> None:
+        """Leave the answer itself: it has been read as far as anybody will."""
+        self.answer.leave()

@@ -79,6 +79,7 @@ class Fare(msgspec.Struct, frozen=True, kw_only=True):
             version=self.version,
             beta=self.beta,
             wallet_id=self.key.wallet_id,
+            input_guess=self.quote.guess.input_tokens,
         )
 
     def meter(self) -> Meter:

@@ -35,15 +35,26 @@ async def serve(gate: Gateway, caller: Caller) -> None:
             gate.observer.trouble(caller.request_id, error.message, error.__cause__)
         ride.refused(error)
         await caller.refuse(error)
-    except CallerGone:
+        _let_go(error)
+    except CallerGone as gone:
         ride.status = CLIENT_CLOSED
+        _let_go(gone)
     except Exception as error:  # A fault of ours: the caller gets one clean 500, the operator the traceback.
         gate.observer.trouble(caller.request_id, "a request failed by a fault of the gateway", error)
         internal = Internal("Something went wrong in the gateway. You were not billed for this call.")
         ride.refused(internal)
         await caller.refuse(internal)
+        _let_go(error)
     finally:
         gate.observer.finished(ride.record())
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Drop where it came from: those frames hold the call, the futures and errors in them hold those frames, and a body
+    that is in such a cycle waits for the collector."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 async def _serve(gate: Gateway, caller: Caller, ride: Ride) -> None:

@@ -14,14 +14,18 @@ from faregate.settings.places import Key, did_you_mean
 from faregate.settings.shape import UNLIMITED, File, UpstreamEntry
 
 _ONLY: Final = {
-    "base_url": ("anthropic",),
-    "api_key_env": ("anthropic",),
-    "auth": ("anthropic",),
-    "ca_file": ("anthropic",),
-    "proxy": ("anthropic",),
+    "base_url": ("anthropic", "openai"),
+    "api_key_env": ("anthropic", "openai"),
+    "api_key_envs": ("anthropic", "openai"),
+    "auth": ("anthropic", "openai"),
+    "models": ("anthropic", "openai"),
+    "ca_file": ("anthropic", "openai"),
+    "proxy": ("anthropic", "openai"),
     "model_file": ("local",),
 }
 """Settings that mean something to some kinds only: where they mean nothing, they are a mistake, not a wish."""
+
+_VENDORS: Final = {"anthropic": "api.anthropic.com", "openai": "api.openai.com"}
 
 POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
 
@@ -45,11 +49,12 @@ def _problems(file: File, layers: Layers, environ: Mapping[str, str], *, serving
     for index, entry in enumerate(file.upstreams):
         for name, sentence in _upstream_problems(entry, beside):
             yield ("upstreams", index, name), sentence
-        if serving and entry.api_key_env and not environ.get(entry.api_key_env):
-            yield (
-                ("upstreams", index, "api_key_env"),
-                f"the environment variable {entry.api_key_env} is not set: export it, or remove this upstream",
-            )
+        for variable in key_variables(entry):
+            if serving and not environ.get(variable):
+                yield (
+                    ("upstreams", index, "api_key_envs" if entry.api_key_envs else "api_key_env"),
+                    f"the environment variable {variable} is not set: export it, or remove this upstream",
+                )
     if file.batches.public_url:
         for _, sentence in _url_problems("public_url", file.batches.public_url, ("http", "https")):
             yield ("batches", "public_url"), sentence
@@ -58,6 +63,11 @@ def _problems(file: File, layers: Layers, environ: Mapping[str, str], *, serving
     for index, name in enumerate(file.catalog.files):
         if not (beside / Path(name).expanduser()).is_file():
             yield ("catalog", "files", index), f"there is no file {beside / name}"
+
+
+def key_variables(entry: UpstreamEntry) -> tuple[str, ...]:
+    """The environment variables that hold an upstream's keys."""
+    return entry.api_key_envs or ((entry.api_key_env,) if entry.api_key_env else ())
 
 
 def _server_problems(file: File) -> Iterator[Problem]:
@@ -97,10 +107,15 @@ def _postgres_problems(key: Key, url: str) -> Iterator[Problem]:
 
 def _upstream_problems(entry: UpstreamEntry, beside: Path) -> Iterator[tuple[str, str]]:
     for name, kinds in _ONLY.items():
-        if getattr(entry, name) is not None and entry.kind not in kinds:
+        if getattr(entry, name) not in (None, (), {}) and entry.kind not in kinds:
             yield name, f"means nothing to an upstream of kind {entry.kind!r}, only to {', '.join(kinds)}"
-    if entry.kind == "anthropic" and entry.api_key_env is None:
+    if entry.api_key_env is not None and entry.api_key_envs:
+        yield "api_key_envs", "stands beside api_key_env: name all variables here, and leave the other out"
+    if entry.kind in _VENDORS and not key_variables(entry) and _is_vendors(entry):
         yield "api_key_env", f"is required: name the environment variable with the API key of {entry.name!r}"
+    for model, theirs in entry.models.items():
+        if not theirs:
+            yield "models", f"{model!r} is called nothing here: write the upstream's own name for it"
     if entry.base_url is not None:
         yield from _url_problems("base_url", entry.base_url, ("https", "http"))
     if entry.proxy is not None:
@@ -109,6 +124,14 @@ def _upstream_problems(entry: UpstreamEntry, beside: Path) -> Iterator[tuple[str
         path = getattr(entry, name)
         if path is not None and not (beside / Path(path).expanduser()).is_file():
             yield name, f"there is no file {beside / path}"
+
+
+def _is_vendors(entry: UpstreamEntry) -> bool:
+    """Whether it is the vendor's own address, where nobody is served without a key."""
+    try:
+        return entry.base_url is None or urlsplit(entry.base_url).hostname == _VENDORS[entry.kind]
+    except ValueError:
+        return False  # That is no URL, and is told as such.
 
 
 def _url_problems(name: str, url: str, schemes: tuple[str, ...]) -> Iterator[tuple[str, str]]:

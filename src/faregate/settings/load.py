@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from faregate.core.place import Place, Postgres
-from faregate.settings.check import POSTGRES_SCHEMES, check
+from faregate.settings.check import POSTGRES_SCHEMES, check, key_variables
 from faregate.settings.layers import Layers, SettingsError
 from faregate.settings.shape import (
     Admin,
@@ -34,7 +34,9 @@ from faregate.settings.shape import (
 )
 
 ANTHROPIC_URL: Final = "https://api.anthropic.com"
+OPENAI_URL: Final = "https://api.openai.com/v1"
 ANTHROPIC_KEY: Final = "ANTHROPIC_API_KEY"
+_URLS: Final = {"anthropic": ANTHROPIC_URL, "openai": OPENAI_URL}
 FILE_NAME: Final = "faregate.toml"
 
 SOCKET_PATH_BYTES_MAX: Final = 103
@@ -47,8 +49,11 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: Kind
     base_url: str = ""
-    api_key: Secret | None = None
+    api_keys: tuple[Secret, ...] = ()
+    """Used in turn; none where none is sent, or where nobody is served."""
     auth: Auth = "x-api-key"
+    models: dict[str, str] = msgspec.field(default_factory=dict)
+    """What it calls them, by the catalog's ids."""
     ca_file: Path | None = None
     proxy: str | None = None
     model_file: Path | None = None
@@ -168,13 +173,14 @@ def _chosen(environ: Mapping[str, str]) -> UpstreamEntry:
 
 
 def _upstream(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) -> Upstream:
-    key = environ.get(entry.api_key_env) if entry.api_key_env else None
+    keys = [environ.get(variable) for variable in key_variables(entry)]
     return Upstream(
         name=entry.name,
         kind=entry.kind,
-        base_url=entry.base_url or (ANTHROPIC_URL if entry.kind == "anthropic" else ""),
-        api_key=Secret(key) if key else None,
-        auth=entry.auth or "x-api-key",
+        base_url=entry.base_url or _URLS.get(entry.kind, ""),
+        api_keys=tuple(Secret(key) for key in keys if key),
+        auth=entry.auth or ("bearer" if entry.kind == "openai" else "x-api-key"),
+        models=entry.models,
         ca_file=beside / Path(entry.ca_file).expanduser() if entry.ca_file else None,
         proxy=entry.proxy,
         model_file=beside / Path(entry.model_file).expanduser() if entry.model_file else None,

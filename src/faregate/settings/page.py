@@ -7,7 +7,7 @@ import sys
 from typing import Any, Final
 
 import msgspec
-from msgspec.inspect import Field, LiteralType, Metadata, StructType, Type, VarTupleType
+from msgspec.inspect import DictType, Field, LiteralType, Metadata, StructType, Type, VarTupleType
 
 from faregate.settings.layers import SECTIONS
 from faregate.settings.places import bare
@@ -75,6 +75,8 @@ def _type(declared: Type) -> str:
         return " \\| ".join(f"`{value}`" for value in here.values)
     if isinstance(here, VarTupleType):
         return f"list of {_type(here.item_type)}"
+    if isinstance(here, DictType):
+        return f"table of {_type(here.value_type)}"
     name = {"IntType": "integer", "FloatType": "number", "StrType": "string"}[type(here).__name__]
     low = getattr(here, "ge", None)
     low = getattr(here, "gt", None) if low is None else low
@@ -83,7 +85,7 @@ def _type(declared: Type) -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None or value == ():
+    if value in (None, (), msgspec.NODEFAULT):
         return "none"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 

@@ -15,9 +15,9 @@ UNLIMITED = "unlimited"
 """The word for a limit that is none."""
 
 Auth = Literal["x-api-key", "bearer"]
-Kind = Literal["anthropic", "local", "scripted"]
+Kind = Literal["anthropic", "openai", "local", "scripted"]
 
-KINDS_PLANNED = ("openai", "bedrock", "vertex")
+KINDS_PLANNED = ("bedrock", "vertex")
 """Kinds that the settings file will know; a file that asks for one now is told so, rather than that it is unknown."""
 
 
@@ -56,6 +56,14 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[str, ...],
         Meta(description="CIDRs of proxies in front of the gateway: only from these is `x-forwarded-for` believed."),
     ] = ()
+    calls_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Calls under way at once, of all keys together; one more is answered 503.",
+        ),
+    ] = 10_000
     body_bytes_max: Annotated[
         int, Meta(ge=1024, le=2**30, description="Largest request body, in bytes; a larger one is answered 413.")
     ] = 32 * 1024 * 1024
@@ -116,13 +124,36 @@ class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     kind: Annotated[Kind, Meta(description="What it speaks. `local` is the small model that the gateway runs itself.")]
     base_url: Annotated[
         str | None,
-        Meta(description="Where it is. `anthropic` only; `https://api.anthropic.com` when it is left out."),
+        Meta(
+            description="Where it is: `https://api.anthropic.com` when an `anthropic` leaves it out, "
+            "`https://api.openai.com/v1` when an `openai` does. Without a path, `openai` adds `/v1`."
+        ),
     ] = None
     api_key_env: Annotated[
         str | None,
-        Meta(description="Environment variable that holds its API key. `anthropic` only, and required there."),
+        Meta(
+            description="Environment variable that holds its API key. `anthropic` and `openai`: required for the "
+            "vendor's own address; left out elsewhere, no key is sent."
+        ),
     ] = None
-    auth: Annotated[Auth | None, Meta(description="How the key is sent; `x-api-key` when it is left out.")] = None
+    api_key_envs: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Several such variables instead: their keys are used in turn, and one that is answered 401, "
+            "403 or 429 rests for a while."
+        ),
+    ] = ()
+    auth: Annotated[
+        Auth | None,
+        Meta(description="How the key is sent; left out, `x-api-key` by `anthropic` and `bearer` by `openai`."),
+    ] = None
+    models: Annotated[
+        dict[str, str],
+        Meta(
+            description="What this upstream calls each model, by the catalog's id; a model that is not here is asked "
+            "for by its id."
+        ),
+    ] = msgspec.field(default_factory=dict)
     ca_file: Annotated[str | None, Meta(description="PEM file of a private authority to trust for its TLS.")] = None
     proxy: Annotated[str | None, Meta(description="Egress proxy, `http://host:port`, asked by CONNECT.")] = None
     model_file: Annotated[str | None, Meta(description="`local` only: a GGUF file of your own.")] = None
@@ -215,30 +246,15 @@ class Batches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     concurrency: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=64,
-            description="Requests of batches that this gateway runs at once, beside the calls. 0: it takes batches and "
-            "leaves them to other replicas.",
-        ),
+        Meta(ge=0, le=64, description="Requests of batches that this gateway runs at once, beside the calls; 0: none."),
     ] = 4
     body_bytes_max: Annotated[
         int,
-        Meta(
-            ge=1024,
-            le=2**30,
-            description="Largest body of a batch, in bytes; a larger one is answered 413. While it is read it takes up "
-            "to three times as much memory.",
-        ),
+        Meta(ge=1024, le=2**30, description="Largest body of a batch, in bytes. It takes up to thrice that in memory."),
     ] = 256 * 1024 * 1024
     waiting_max: Annotated[
         int,
-        Meta(
-            ge=1,
-            le=10_000_000,
-            description="Requests that one wallet may have waiting, in all of its batches; a batch beyond "
-            "it is answered 429.",
-        ),
+        Meta(ge=1, le=10**7, description="Requests that a wallet may have waiting; a batch beyond is answered 429."),
     ] = 100_000
     public_url: Annotated[
         str,

@@ -36,10 +36,16 @@ RULES: Final = (
     Rule(
         "sum",
         "all balances of all accounts together are zero: money moves, it is not made",
-        """WITH operator(id) AS (SELECT id FROM account WHERE floor IS NULL)
-        SELECT 'all accounts' WHERE 0 <> (SELECT COALESCE(SUM(posted), 0) FROM account WHERE floor IS NOT NULL)
-        + (SELECT COALESCE(SUM(amount), 0) FROM transfer WHERE credit_id IN (SELECT id FROM operator))
-        - (SELECT COALESCE(SUM(amount), 0) FROM transfer WHERE debit_id IN (SELECT id FROM operator))""",
+        # In two parts, dollars and the rest: all wallets together may hold more than an integer of SQLite does.
+        """WITH operator(id) AS (SELECT id FROM account WHERE floor IS NULL), part(dollars, nanos) AS (
+          SELECT posted / 1000000000, posted % 1000000000 FROM account WHERE floor IS NOT NULL
+          UNION ALL SELECT amount / 1000000000, amount % 1000000000 FROM transfer
+            WHERE credit_id IN (SELECT id FROM operator)
+          UNION ALL SELECT -(amount / 1000000000), -(amount % 1000000000) FROM transfer
+            WHERE debit_id IN (SELECT id FROM operator)
+        )
+        SELECT 'all accounts' FROM (SELECT SUM(dollars) AS dollars, SUM(nanos) AS nanos FROM part) total
+        WHERE nanos % 1000000000 <> 0 OR dollars + nanos / 1000000000 <> 0""",
     ),
     Rule(
         "transfer_accounts",

@@ -32,7 +32,7 @@ SELECT {_TRANSFER_COLUMNS} FROM transfer WHERE wallet_id = ? AND (debit_id = ? O
 ORDER BY id DESC LIMIT ?
 """  # noqa: S608 - constants
 _BALANCES: Final = """
-SELECT id, COALESCE(SUM(amount), 0) FROM (
+SELECT id, SUM(amount / 1000000000), SUM(amount % 1000000000) FROM (
   SELECT credit_id AS id, amount FROM transfer UNION ALL SELECT debit_id AS id, -amount FROM transfer
 ) AS moved GROUP BY id
 """
@@ -142,10 +142,11 @@ def transfers(connection: Connection, id_or_name: str, limit: int) -> list[Trans
 
 
 def operator_accounts(connection: Connection) -> dict[str, int]:
-    """The balance of each of the operator's accounts: a sum over all transfers."""
-    balances = dict(connection.execute(_BALANCES).fetchall())
+    """The balance of each of the operator's accounts: a sum over all transfers, which may be more than an integer of
+    SQLite holds, so it comes in dollars and the rest."""
     # PostgreSQL adds integers to a numeric, which Python knows as a Decimal.
-    return {str(name): int(balances.get(name, 0)) for name in OPERATOR_ACCOUNTS}
+    balances = {id_: int(dollars) * 10**9 + int(nanos) for id_, dollars, nanos in connection.execute(_BALANCES)}
+    return {str(name): balances.get(name, 0) for name in OPERATOR_ACCOUNTS}
 
 
 def wallet(row: tuple[Any, ...]) -> Wallet:

@@ -1,19 +1,22 @@
 """Anthropic's own API, or whatever speaks it: POST {base_url}/v1/messages with our bytes, its answer as it comes.
 
 One rule: what goes up is our body, our key and the two `anthropic-*` headers; nothing else of the caller's, and the key
-is in no repr, log line or fault.
+is in no repr, log line or fault. Only where the upstream has a name of its own for the model is the body written anew.
 
-    Ask ──> head (kept per version and beta) + body ──> Transport ──> Reply, which is the Answer
+    Ask ──> head (kept per version, beta and key) + body ──> Peer ──> Reply, which is the Answer
 """
 
-import time
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated, Final
 
 import msgspec
 
 from faregate.core.errors import BodyTooLarge, InvalidRequest
 from faregate.core.routing import about_our_account
-from faregate.upstreams.origin import check_header, parse_base_url, request_head
+from faregate.upstreams.keys import Key
+from faregate.upstreams.origin import check_header, request_head
+from faregate.upstreams.peer import RECOVERY_S, Auth, Peer
 from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
 from faregate.upstreams.transport import Transport
 
@@ -31,10 +34,6 @@ COUNTED_FIELDS: Final = frozenset(
 COUNT_BYTES_MAX: Final = 256 * 1024
 """A count is a few bytes and an error a few hundred; more is not an answer to this question."""
 
-FAILURES_MAX: Final = 3
-RECOVERY_S: Final = 10.0
-"""See `healthy`."""
-
 
 class Anthropic:
     """An `Upstream` of the port. It borrows its transport, which several upstreams may share."""
@@ -46,29 +45,26 @@ class Anthropic:
         *,
         name: str,
         base_url: str,
-        api_key: str,
+        api_keys: Sequence[str],
         transport: Transport,
-        auth: Literal["x-api-key", "bearer"] = "x-api-key",
+        auth: Auth = "x-api-key",
+        models: Mapping[str, str] | None = None,
         recovery_s: float = RECOVERY_S,
     ) -> None:
-        """Raises ValueError, with a sentence that holds neither key nor URL, on a setting that cannot work."""
+        """`models` is what it calls them, by the catalog's ids. Raises ValueError, with a sentence that holds neither
+        key nor URL, on a setting that cannot work.
+        """
         self.name = name
-        self._api_key = api_key
-        self._transport = transport
-        self._origin, prefix = parse_base_url(base_url)
-        self._path = f"{prefix}/v1/messages"
-        self._key_header = ("x-api-key", api_key) if auth == "x-api-key" else ("authorization", f"Bearer {api_key}")
-        if not api_key:
-            raise ValueError("api_key: is empty")
-        self._heads: dict[tuple[str, str, str | None], bytes] = {}
-        self._recovery_s = recovery_s
-        self._failures = 0
-        self._failed_at = 0.0
+        self._peer = Peer(base_url=base_url, api_keys=api_keys, auth=auth, transport=transport, recovery_s=recovery_s)
+        self._path = f"{self._peer.prefix}/v1/messages"
+        self._models = dict(models or {})
+        self._heads: dict[tuple[str, str, str | None, int], bytes] = {}
         # A key or prefix that cannot stand in a request is found now and not by the first caller.
-        self._head(self._path, "2023-06-01", None)
+        for key in self._peer.keys.all:
+            self._head(self._path, "2023-06-01", None, key)
 
     def __repr__(self) -> str:
-        return f"Anthropic(name={self.name!r}, host={self._origin.target})"
+        return f"Anthropic(name={self.name!r}, host={self._peer.origin.target})"
 
     async def start(self) -> None:
         """Nothing to do: connections are opened when they are needed."""
@@ -77,16 +73,21 @@ class Anthropic:
         """Nothing to do: the transport is closed by who made it."""
 
     async def send(self, ask: Ask) -> Answer:
-        timeouts = self._transport.timeouts
+        timeouts = self._peer.transport.timeouts
         first_byte_s = timeouts.first_byte if ask.stream else timeouts.first_byte_plain
-        return await self._post(self._path, ask, ask.body, first_byte_s)
+        theirs = self._models.get(ask.model)
+        body = ask.body if theirs is None else msgspec.json.encode({**ask.document, "model": theirs})
+        return await self._post(self._path, ask, body, first_byte_s)
 
     async def count_tokens(self, ask: Ask) -> int | None:
         """Upstream's count; None where it has no such endpoint (404). A 400 or 413 is the caller's: InvalidRequest or
         BodyTooLarge with upstream's words. Any other status, and an answer that holds no count, is a Fault.
         """
-        body = msgspec.json.encode({name: value for name, value in ask.document.items() if name in COUNTED_FIELDS})
-        answer = await self._post(f"{self._path}/count_tokens", ask, body, self._transport.timeouts.first_byte)
+        counted = {name: value for name, value in ask.document.items() if name in COUNTED_FIELDS}
+        if ask.model in self._models:
+            counted["model"] = self._models[ask.model]
+        body = msgspec.json.encode(counted)
+        answer = await self._post(f"{self._path}/count_tokens", ask, body, self._peer.transport.timeouts.first_byte)
         data = await self._read_whole(answer)
         if answer.status == 404:
             return None
@@ -104,36 +105,24 @@ class Anthropic:
             raise Fault(FaultKind.PROTOCOL, f"{self.name}: count_tokens answered without a count: {error}") from None
 
     def redact(self, text: str) -> str:
-        for secret in (self._api_key, self._origin.target):
-            text = text.replace(secret, "[redacted]")
-        return text
+        return self._peer.redact(text)
 
     def healthy(self) -> bool:
-        """False for `recovery_s` after the last of three or more attempts in a row that found no connection; then a
-        call may try again. Statuses and streams that broke are not held against it: the breaker judges those.
-        """
-        return self._failures < FAILURES_MAX or time.monotonic() - self._failed_at >= self._recovery_s
+        return self._peer.healthy()
 
     async def _post(self, path: str, ask: Ask, body: bytes, first_byte_s: float) -> Answer:
-        head = self._heads.get((path, ask.version, ask.beta)) or self._head(path, ask.version, ask.beta)
-        try:
-            answer = await self._transport.send(
-                self._origin, head, body, first_byte_s=first_byte_s, on_wire=ask.on_wire
-            )
-        except Fault as fault:
-            if fault.kind is FaultKind.CONNECT:
-                self._failures += 1
-                self._failed_at = time.monotonic()
-            raise
-        self._failures = 0
-        return answer
+        head_of = partial(self._head, path, ask.version, ask.beta)
+        return await self._peer.post(head_of, body, first_byte_s=first_byte_s, on_wire=ask.on_wire)
 
-    def _head(self, path: str, version: str, beta: str | None) -> bytes:
+    def _head(self, path: str, version: str, beta: str | None, key: Key) -> bytes:
+        kept = self._heads.get((path, version, beta, key.place))
+        if kept is not None:
+            return kept
         for name, value in (("anthropic-version", version), ("anthropic-beta", beta)):
             if value is not None:
                 _check_caller_header(name, value)
         headers = [
-            self._key_header,
+            *self._peer.key_headers(key),
             ("content-type", "application/json"),
             ("accept", "application/json"),
             ("user-agent", "faregate"),
@@ -141,11 +130,11 @@ class Anthropic:
         ]
         if beta is not None:
             headers.append(("anthropic-beta", beta))
-        head = request_head(self._origin, path, headers)
+        head = request_head(self._peer.origin, path, headers)
         if len(head) <= HEAD_KEPT_BYTES_MAX:
             if len(self._heads) >= HEADS_MAX:
                 self._heads.clear()
-            self._heads[path, version, beta] = head
+            self._heads[path, version, beta, key.place] = head
         return head
 
     async def _read_whole(self, answer: Answer) -> bytes:

@@ -199,6 +199,8 @@ class Streamed:
         self._first = b""
         self._reply.cancel()
 
+    leave = cancel
+
 
 class Whole:
     """An `Answer` that is already here."""
@@ -218,6 +220,8 @@ class Whole:
 
     def cancel(self) -> None:
         self._body = b""
+
+    leave = cancel
 
 
 def _good(translation: Translation, planned: Plan) -> bool:

@@ -52,6 +52,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """`anthropic-beta`, as it came."""
     wallet_id: str
     """For adapters whose upstream shares a cache between tenants."""
+    input_guess: int = 0
+    """Input tokens as the quote estimates them, for adapters whose upstream counts them only at the end."""
     on_wire: Callable[[], None] | None = None
     """Called when the request is about to be written: from here on it may cost, whether or not an answer comes."""
 
@@ -77,6 +79,10 @@ class Answer(Protocol):
 
         On an answer that was read to its end it does nothing: that connection has gone back to the pool.
         """
+
+    def leave(self) -> None:
+        """All that matters has been read. What only closes its framing may still come, in a moment, so that its
+        connection serves again; anything else is as good as `cancel`."""
 
 
 async def pour(answer: Answer, sink: Sink) -> bool:

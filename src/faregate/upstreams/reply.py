@@ -24,6 +24,10 @@ UNREAD_BYTES_MAX: Final = 256 * 1024
 """More than this unread and the socket is paused: a stalled reader must stall its upstream, not fill our memory."""
 
 
+LEFT_S: Final = 0.5
+"""For the end of an answer that is left: a terminating chunk comes with its last event or a packet later."""
+
+
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """Deadlines in seconds. Kept to about a quarter of a second."""
 
@@ -59,9 +63,9 @@ class Reply:
     """An `Answer` of the port."""
 
     __slots__ = (
-        "_chunks", "_ended", "_fault", "_first_byte_s", "_limits", "_line", "_loop", "_paused", "_paused_at",
-        "_paused_s", "_pieces_ticked", "_quiet_since", "_sated", "_sent_at", "_sink", "_sink_error", "_source",
-        "_unread_bytes", "_waiter", "headers", "pieces", "status",
+        "_chunks", "_ended", "_fault", "_first_byte_s", "_left_at", "_limits", "_line", "_loop", "_paused",
+        "_paused_at", "_paused_s", "_pieces_ticked", "_quiet_since", "_sated", "_sent_at", "_sink", "_sink_error",
+        "_source", "_unread_bytes", "_waiter", "headers", "pieces", "status",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +92,7 @@ class Reply:
         self._sink: Sink | None = None
         self._sink_error: Exception | None = None
         self._sated = False
+        self._left_at: float | None = None
         self._ended = False
         self._fault: tuple[FaultKind, str] | None = None
 
@@ -147,6 +152,13 @@ class Reply:
         self._leave_line()
         self._wake()
 
+    def leave(self) -> None:
+        """Let it end by itself within LEFT_S, if nothing but its end is still to come."""
+        if self._chunks or self._paused or self._line is None:
+            self.cancel()
+        else:
+            self._left_at = self._loop.time()
+
     async def _wait(self) -> None:
         assert self._waiter is None, "an answer has one reader at a time"
         self._waiter = self._loop.create_future()
@@ -189,6 +201,9 @@ class Reply:
         if self._sink is not None:
             self._pour(self._sink, piece)
             return
+        if self._left_at is not None:
+            self.cancel()
+            return
         self._chunks.append(piece)
         self._unread_bytes += len(piece)
         # Whoever has had enough is likely to stall: then one piece more is all that waits here.
@@ -226,6 +241,8 @@ class Reply:
             self._pieces_ticked = self.pieces
             self._quiet_since = now
         limits = self._limits
+        if self._left_at is not None and now - self._left_at >= LEFT_S:
+            return f"{self._source} did not end its answer within {LEFT_S:g} s of its last event"
         if not self._paused and now - self._sent_at - self._paused_s >= limits.total:
             return f"{self._source} did not finish its answer within {limits.total:g} s (timeouts.total)"
         if not self.status and now - self._sent_at >= self._first_byte_s:

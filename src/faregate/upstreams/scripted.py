@@ -43,7 +43,7 @@ class Scripted:
     async def start(self) -> None:
         await self.server.start()
         self._adapter = Anthropic(
-            name=self.name, base_url=self.server.base_url, api_key=API_KEY, transport=self._transport
+            name=self.name, base_url=self.server.base_url, api_keys=(API_KEY,), transport=self._transport
         )
 
     async def stop(self) -> None:
