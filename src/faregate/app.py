@@ -30,6 +30,7 @@ except ImportError:  # Windows has no such limits.
     resource = None  # type: ignore[assignment]
 
 from faregate.audits import audit_hourly
+from faregate.batches import Worker
 from faregate.core import routing
 from faregate.core.breaker import Bounds
 from faregate.core.budget import Allowance
@@ -42,6 +43,7 @@ from faregate.core.routing import Routes
 from faregate.edge.admin import admin_app
 from faregate.edge.api import Api
 from faregate.edge.asgi import Door
+from faregate.edge.batches import BatchDesk
 from faregate.edge.desk import Desk
 from faregate.edge.intake import Intake
 from faregate.edge.listen import listen, listen_for_owner
@@ -61,6 +63,9 @@ from faregate.welcome import welcome
 
 GC_ALLOCATIONS: Final = 20_000
 """Objects between two looks of the cycle collector; Python's own 700 are passed several times in each call."""
+
+BATCH_BODY_TIMES: Final = 10
+"""As long as a call's body may take, so many times a batch's may: it is eight times as large."""
 
 INTEGER_DIGITS_MAX: Final = sys.int_info.str_digits_check_threshold
 """Of an integer in a body: the least that the language lets one set, 640."""
@@ -123,7 +128,7 @@ async def serve(settings: Settings, *, command: str = "faregate", out: TextIO | 
             if admin is not None:
                 servers.append(Server(admin_app(running.desk, token=settings.admin_token), admin, drain_s=drain_s))
             try:
-                with until_signalled(servers, running.door, running.gate.drains, drain_s=drain_s):
+                with until_signalled(servers, running.door, running.gate.drains, running.worker.runs, drain_s=drain_s):
                     serving = asyncio.gather(*(server.serve() for server in servers))
                     model = running.gate.catalog.models()[0].id
                     await welcome(
@@ -136,6 +141,7 @@ async def serve(settings: Settings, *, command: str = "faregate", out: TextIO | 
                     )
                     _settle_memory()
                     await serving
+                    await running.worker.close(drain_s - running.door.stopping_s)
                     await running.gate.drains.close(drain_s - running.door.stopping_s)
             finally:
                 if alone:
@@ -160,6 +166,7 @@ class Running(msgspec.Struct, frozen=True):
     door: Door
     desk: Desk
     store: Store
+    worker: Worker
 
 
 @contextlib.asynccontextmanager
@@ -179,16 +186,20 @@ async def gateway(settings: Settings, *, port: int = 0) -> AsyncIterator[Running
         costs = Costs(settings.costs, catalog.prices(), models=lambda name: _id(catalog, name))
         gate = _gateway(settings, catalog, store, telemetry, upstreams)
         telemetry.upstreams.watch(gate.dispatch, list(upstreams), costs=costs)
-        door = _door(settings, gate, telemetry)
         log = structlog.get_logger()
+        worker = Worker(gate, store.batches, store.office.key_find, concurrency=settings.batches.concurrency, log=log)
+        door = _door(settings, gate, telemetry, store, worker)
+        working = asyncio.create_task(worker.work(lambda: not door.stopping_s))
         beside = [
             asyncio.create_task(audit_hourly(store.office, audited=telemetry.audited, log=log)),
             asyncio.create_task(forget_answers(store.records, now_ms=wall_clock, log=log)),
         ]
         try:
-            yield Running(gate, door, _desk(store, catalog, costs), store)
+            yield Running(gate, door, _desk(store, catalog, costs), store, worker)
             await door.quiet()
         finally:
+            await worker.close(0)
+            await asyncio.wait([working])
             await gate.drains.close(0)
             for task in beside:
                 task.cancel()
@@ -241,13 +252,25 @@ def _dispatch(settings: Settings) -> Dispatch:
     return Dispatch(bounds, Allowance(share=retry.share_percent, floor_per_s=retry.floor_per_s))
 
 
-def _door(settings: Settings, gate: Gateway, telemetry: Telemetry) -> Door:
+def _door(settings: Settings, gate: Gateway, telemetry: Telemetry, store: Store, worker: Worker) -> Door:
     intake = Intake(
         body_bytes_max=settings.server.body_bytes_max,
         body_timeout_s=settings.server.body_timeout_s,
         trusted_proxies=tuple(map(ipaddress.ip_network, settings.server.trusted_proxies)),
     )
-    api = Api(gate, intake, metrics=telemetry.render, metrics_type=CONTENT_TYPE)
+    batches = BatchDesk(
+        gate,
+        store.batches,
+        msgspec.structs.replace(
+            intake,
+            body_bytes_max=settings.batches.body_bytes_max,
+            body_timeout_s=BATCH_BODY_TIMES * intake.body_timeout_s,
+        ),
+        changed=worker.wake,
+        waiting_max=settings.batches.waiting_max,
+        public_url=settings.batches.public_url,
+    )
+    api = Api(gate, intake, metrics=telemetry.render, metrics_type=CONTENT_TYPE, batches=batches)
     return Door(gate, intake, api.app(), calls_max=settings.server.calls_max)
 
 

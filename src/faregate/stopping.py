@@ -78,14 +78,14 @@ class Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def until_signalled(servers: list[Server], door: Door, drains: Drains, *, drain_s: float) -> Iterator[None]:
+def until_signalled(servers: list[Server], door: Door, *drains: Drains, drain_s: float) -> Iterator[None]:
     """Heed SIGINT and SIGTERM: the first lets calls end for `drain_s`, and says so where there are any."""
     loop = asyncio.get_running_loop()
     log = structlog.get_logger()
     deadlines: list[asyncio.TimerHandle] = []
 
     def under_way() -> int:
-        return door.open_calls + len(drains)
+        return door.open_calls + sum(map(len, drains))
 
     def stop() -> None:
         if deadlines:
@@ -101,7 +101,8 @@ def until_signalled(servers: list[Server], door: Door, drains: Drains, *, drain_
     def cut(say: Callable[..., None], what: str) -> None:
         if under_way():
             say(what, calls=under_way())
-        drains.cut()
+        for those in drains:
+            those.cut()
         for server in servers:
             server.force_exit = True
 

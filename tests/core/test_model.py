@@ -33,9 +33,7 @@ def test_what_is_shown_of_thinking_and_effort_follows_the_rules() -> None:
 
 def test_what_the_gateway_does_not_serve_is_not_shown_as_able() -> None:
     able = model_info(model(HAIKU))["capabilities"]
-    assert not any(
-        able[name]["supported"] for name in ("batch", "server_tools", "code_execution", "context_management")
-    )
+    assert not any(able[name]["supported"] for name in ("server_tools", "code_execution", "context_management"))
 
 
 @pytest.mark.parametrize(

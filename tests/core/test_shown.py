@@ -79,4 +79,5 @@ def test_a_receipt_is_written_as_its_caller_reads_it() -> None:
         "attempts": 1,
         "created_at": "1970-01-01T00:00:01.500000Z",
         "settled_at": None,
+        "service_tier": "standard",
     }

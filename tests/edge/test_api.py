@@ -7,11 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from faregate.core.errors import InvalidRequest
-from faregate.edge.api import PAGE, PAGE_MAX, _limit, _time
 from tests.contract.answers import refused
 from tests.gateway import Gate, running
 
@@ -22,37 +18,6 @@ AT_THE_GATE = pytest.mark.asyncio(loop_scope="module")
 async def gate(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gate]:
     async with running(tmp_path_factory.mktemp("gate")) as gate:
         yield gate
-
-
-@given(st.text() | st.text("0123456789", max_size=8))
-@example("0" * 5_000)
-def test_any_text_is_a_limit_or_a_sentence(text: str) -> None:
-    try:
-        limit = _limit(text)
-    except InvalidRequest as error:
-        assert error.message == f"limit: Input should be a whole number from 1 to {PAGE_MAX}"
-    else:
-        assert 1 <= limit <= PAGE_MAX and int(text) == limit
-
-
-@given(st.text())
-def test_any_text_is_a_time_or_a_sentence(text: str) -> None:
-    try:
-        _time("since", text)
-    except InvalidRequest as error:
-        assert error.message.startswith("since: Input should be an RFC 3339 time with its zone")
-
-
-@pytest.mark.parametrize(
-    "text", ["2026-11-01T00:00:00Z", "2026-11-01T01:00:00+01:00", "2026-11-01T01:00:00 01:00", "2026-11-01T00:00Z"]
-)
-def test_a_time_means_the_same_in_each_zone_and_with_an_unescaped_plus(text: str) -> None:
-    assert _time("since", text) == 1_793_491_200_000
-
-
-def test_what_is_left_out_has_its_default() -> None:
-    assert _limit(None) == PAGE
-    assert _time("since", None) is None
 
 
 @AT_THE_GATE

@@ -23,6 +23,7 @@ REFUSALS: Final = tuple(
         "refusals_freed",
         "refusals_columns",
         "refusals_twins",
+        "refusals_batches",
         "statements",
         "records",
     )

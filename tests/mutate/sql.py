@@ -64,6 +64,8 @@ class Statement:
         self.words = words
         self.kind = " ".join(itertools.takewhile(_KINDS.__contains__, words))
         self.name = self.tokens[len(self.kind.split())].word.lower() if self.kind else words[0].lower()
+        if words[:2] == ["ALTER", "TABLE"]:
+            self.kind, self.name = "ALTER TABLE", words[2].lower()
 
     def said(self, start: int, end: int) -> str:
         """A piece in one line, without its comments."""
@@ -119,6 +121,9 @@ def cuts(statement: Statement) -> Iterator[Cut]:
     if statement.kind == "CREATE TABLE":
         yield from _of_table(statement)
         yield from terms(statement)
+    elif statement.kind == "ALTER TABLE":
+        yield from _of_column(statement, statement.tokens[statement.words.index("COLUMN") + 1 : -1], set())
+        yield from terms(statement)
     elif statement.kind == "CREATE UNIQUE INDEX":
         unique = statement.tokens[1]
         yield Cut("not unique", unique.start, unique.end)
@@ -143,19 +148,24 @@ def _of_table(statement: Statement) -> Iterator[Cut]:
             comma = max(token.start for token in statement.tokens if token.word == "," and token.start < start)
             yield _without(statement, f"no {statement.said(start, end)}", comma, end, words[0] == "PRIMARY")
             continue
-        column = words[0].lower()
-        for at, word in enumerate(words):
-            following = words[at : at + 2]
-            if following == ["NOT", "NULL"] and words[0] not in primary:
-                yield Cut(f"{column} may be NULL", item[at].start, item[at + 1].end)
-            elif following == ["PRIMARY", "KEY"]:
-                yield _without(statement, f"{column} is no PRIMARY KEY", item[at].start, item[at + 1].end, True)
-            elif word == "UNIQUE":
-                yield Cut(f"{column} is not UNIQUE", item[at].start, item[at].end)
-            elif word in ("CHECK", "REFERENCES"):
-                close = _closing(item, words.index("(", at))
-                said = statement.said(item[at].start, item[close].end)
-                yield Cut(f"{column} without {said}", item[at].start, item[close].end)
+        yield from _of_column(statement, item, primary)
+
+
+def _of_column(statement: Statement, item: list[Token], primary: set[str]) -> Iterator[Cut]:
+    words = [token.word for token in item]
+    column = words[0].lower()
+    for at, word in enumerate(words):
+        following = words[at : at + 2]
+        if following == ["NOT", "NULL"] and words[0] not in primary:
+            yield Cut(f"{column} may be NULL", item[at].start, item[at + 1].end)
+        elif following == ["PRIMARY", "KEY"]:
+            yield _without(statement, f"{column} is no PRIMARY KEY", item[at].start, item[at + 1].end, True)
+        elif word == "UNIQUE":
+            yield Cut(f"{column} is not UNIQUE", item[at].start, item[at].end)
+        elif word in ("CHECK", "REFERENCES"):
+            close = _closing(item, words.index("(", at))
+            said = statement.said(item[at].start, item[close].end)
+            yield Cut(f"{column} without {said}", item[at].start, item[close].end)
 
 
 def _without(statement: Statement, what: str, start: int, end: int, rowid: bool) -> Cut:  # noqa: FBT001

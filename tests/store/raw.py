@@ -17,7 +17,10 @@ from faregate.core.place import Place, Postgres
 from faregate.store import postgres, schema, schema_postgres, sqlite
 from tests.store.books import KEY, WALLET
 
-TABLES: Final = ("abandoned", "account", "answer", "charge", "hold", "key", "meta", "node", "price", "rate", "transfer")
+TABLES: Final = (
+    "abandoned", "account", "answer", "batch", "batch_request", "charge", "hold", "key", "meta", "node", "price",
+    "rate", "transfer",
+)  # fmt: skip
 INTEGRITY: Final = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 

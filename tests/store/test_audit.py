@@ -15,6 +15,7 @@ from faregate.store import audit
 from faregate.store.port import Finding
 from faregate.store.store import Store
 from faregate.wire.usage import Usage
+from tests.store.batched import claimed, make, succeeded
 from tests.store.books import KEY, WALLET, fund, message, opening, place, release, reserve, settle
 from tests.store.raw import raw_on
 
@@ -34,6 +35,9 @@ LIES = {
     "transfer_charge": f"UPDATE charge SET state = 'released' WHERE id = '{FIRST}'",
     "price": f"UPDATE charge SET output = output + 1 WHERE id = '{FIRST}'",
     "error_billed": f"UPDATE charge SET outcome = 'upstream_error' WHERE id = '{FIRST}'",
+    "batch_request": "UPDATE batch_request SET state = 'errored' WHERE custom_id = 'r0'",
+    "batch_charge": "DELETE FROM batch_request WHERE custom_id = 'r1'",
+    "batch_counts": "UPDATE batch SET succeeded = succeeded + 1",
 }
 
 Lie = Callable[[str], None]
@@ -49,6 +53,8 @@ async def books(folder: Path) -> Path:
         await store.ledger.settle(settle(1, loss=Loss.ABANDON, loss_amount=Nanos(5)))
         await store.ledger.settle(settle(2, usage=Usage(output=121), charged=Nanos(600_000), shortfall=Nanos(5_000)))
         await store.ledger.release(release(3, loss=Loss.ERROR, loss_amount=Nanos(7)))
+        await make(store, 2)
+        assert await store.batches.end(succeeded(await claimed(store)))
     return folder
 
 
@@ -80,6 +86,12 @@ async def test_each_rule_finds_the_lie_it_is_for(books: Path, rule: str) -> None
 
     assert rule in found
     assert found[rule].examples
+
+
+async def test_a_batch_that_paid_as_a_call_does_is_found(books: Path) -> None:
+    lie(books, "UPDATE charge SET tier = 'standard' WHERE tier = 'batch' AND state = 'settled'")
+
+    assert {finding.rule for finding in audited(books) if finding.count} == {"price", "batch_request"}
 
 
 async def test_a_charge_that_paid_its_wallet_but_not_its_ledger_is_found_by_name(books: Path) -> None:

@@ -62,6 +62,16 @@ async def test_the_calls_of_a_dead_node_are_orphaned_and_then_given_back_at_the_
     assert len(watch.told) == 1
 
 
+async def test_a_batchs_charge_is_no_nodes_and_is_left_to_its_batch(watch: Watch) -> None:
+    watch.raw.do(DEAD, "INSERT INTO charge(wallet_id, id, key_id, request_id, body_sha256, model, price_id, held, "
+                       "estimated, node, incarnation, created_at, tier) SELECT wallet_id, 'b', key_id, request_id, "
+                       "body_sha256, model, price_id, 0, 0, 'dead', 1, 0, 'batch' FROM charge LIMIT 1")  # fmt: skip
+    await watch.steps(*STEADY, FIRST_SWEEP, FIRST_SWEEP + GRACE_S)
+
+    assert watch.raw.one("SELECT state FROM charge WHERE id = 'b'") == State.RESERVED
+    assert watch.told == [Swept(2, Nanos(400_000))]
+
+
 async def test_a_node_that_renews_is_left_alone(watch: Watch) -> None:
     for now in range(0, 120, RENEW_S):
         ago = LEASE_S * 1_000 - 5_000

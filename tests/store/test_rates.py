@@ -254,7 +254,7 @@ def test_the_database_keeps_one_row_for_each_rate_of_a_key(raw: Raw) -> None:
 
 
 def test_open_calls_of_a_key_are_counted_in_an_index_of_open_calls(raw: Raw) -> None:
-    assert [step for step in raw.plan(COUNT_OPEN) if "charge_open_by_key" in step]
+    assert [step for step in raw.plan(COUNT_OPEN) if "charge_open_calls_by_key" in step]
 
 
 def rows(folder: Path) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import json
 
-from faregate.core.ledger import Basis, Outcome, Receipt, State
+from faregate.core.ledger import Basis, Outcome, Receipt, State, Tier
 from faregate.core.money import Nanos
 from faregate.store import receipts
 from faregate.store.statements import RECEIPT_COLUMNS
@@ -32,8 +32,8 @@ ROW = (
 
 
 def test_every_column_has_its_place() -> None:
-    assert len(ROW) + 2 == len(RECEIPT_COLUMNS.split(","))
-    assert receipts.receipt((*ROW, 9, "up")) == Receipt(
+    assert len(ROW) + 3 == len(RECEIPT_COLUMNS.split(","))
+    assert receipts.receipt((*ROW, 9, "up", "batch")) == Receipt(
         id="m",
         request_id="req_1",
         wallet_id="w",
@@ -51,11 +51,12 @@ def test_every_column_has_its_place() -> None:
         created_at_ms=1_700_000_000_007,
         settled_at_ms=9,
         upstream="up",
+        tier=Tier.BATCH,
     )
 
 
 def test_an_open_charge_has_neither_outcome_nor_end() -> None:
-    row = [*ROW, None, None]
+    row = [*ROW, None, None, "standard"]
     row[4], row[5] = "reserved", None
     receipt = receipts.receipt(row)
 
@@ -65,7 +66,7 @@ def test_an_open_charge_has_neither_outcome_nor_end() -> None:
 
 
 def test_as_json_it_shows_credits_and_times_as_people_write_them() -> None:
-    shown = receipts.as_json(receipts.receipt((*ROW, 1_700_000_001_000, "up")))
+    shown = receipts.as_json(receipts.receipt((*ROW, 1_700_000_001_000, "up", "standard")))
 
     assert json.loads(json.dumps(shown)) == shown
     assert "up" not in shown.values(), "that is the operator's"

@@ -31,6 +31,7 @@ GOOD: dict[str, dict[str, str]] = {
         "estimated": "9", "input": "0", "output": "0", "cache_read": "0", "cache_write_5m": "0", "cache_write_1h": "0",
         "basis": "'nothing'", "charged": "0", "shortfall": "0", "attempts": "0", "node": "'main'", "incarnation": "1",
         "created_at": "0", "settled_at": "NULL", "settle_idem": "NULL", "shortfall_idem": "NULL",
+        "tier": "'standard'",
     },
     "transfer": {
         "wallet_id": f"'{WALLET}'", "idem": "'ref:2'", "kind": "'topup'", "debit_id": "'world'",
@@ -44,11 +45,20 @@ GOOD: dict[str, dict[str, str]] = {
     "answer": {
         "wallet_id": f"'{WALLET}'", "charge_id": "'a'", "kept_until": "1", "headers": "'[]'", "body": "x'00'",
     },
+    "batch": {
+        "wallet_id": f"'{WALLET}'", "id": "'b'", "key_id": f"'{KEY}'", "state": "'in_progress'", "total": "1",
+        "processing": "1", "succeeded": "0", "errored": "0", "canceled": "0", "expired": "0", "version": "'v'",
+        "node": "'main'", "incarnation": "1", "created_at": "0", "expires_at": "1", "emptied": "0",
+    },
+    "batch_request": {
+        "wallet_id": f"'{WALLET}'", "batch_id": "'q'", "number": "0", "custom_id": "'x'", "charge_id": "'c'",
+        "state": "'waiting'", "again_at": "0", "tries": "0", "crashes": "0", "wasted": "0", "params": "x'00'",
+    },
 }  # fmt: skip
 MAY_BE_EMPTY = {
     ("account", "floor"), ("account", "key_id"), ("account", "ends_at"), ("key", "quota"), ("key", "spend_5h"),
     ("key", "spend_1d"), ("key", "spend_7d"), ("charge", "outcome"), ("charge", "settled_at"),
-    ("charge", "settle_idem"), ("charge", "shortfall_idem"),
+    ("charge", "settle_idem"), ("charge", "shortfall_idem"), ("batch_request", "params"),
 }  # fmt: skip
 REQUIRED = [(table, column) for table, row in GOOD.items() for column in row if (table, column) not in MAY_BE_EMPTY]
 
@@ -72,8 +82,9 @@ def bare(raw: Raw) -> list[str]:
 
 @pytest.fixture
 def begun(raw: Raw) -> Raw:
-    """With a charge `a` that holds."""
+    """With a charge `a` that holds, and a batch `q` with a charge `c` that no request has yet."""
     raw.reserve("a", 100)
+    raw.do(insert("batch", id="'q'"), insert("charge", id="'c'", tier="'batch'"))
     return raw
 
 
@@ -127,6 +138,7 @@ def test_a_key_has_an_id_of_its_own_in_the_whole_house(raw: Raw) -> None:
         *(("key", column) for column in ("quota", "spend_5h", "spend_1d", "spend_7d")),
         *(("charge", column) for column in ("estimated", "input", "output", "cache_read")),
         *(("charge", column) for column in ("cache_write_5m", "cache_write_1h")),
+        *(("batch_request", column) for column in ("number", "tries", "crashes", "wasted")),
         ("hold", "amount"),
         ("account", "held"),
     ],
@@ -233,7 +245,7 @@ def test_no_column_of_a_key_changes(raw: Raw, column: str) -> None:
         ("hold", "wallet_id charge_id account_id seq amount"),
         (
             "charge",
-            "wallet_id id key_id request_id body_sha256 model price_id held estimated node incarnation created_at",
+            "wallet_id id key_id request_id body_sha256 model price_id held estimated node incarnation created_at tier",
         ),
         ("account", "wallet_id id kind key_id created_at ends_at"),
     ],

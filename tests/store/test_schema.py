@@ -8,6 +8,7 @@ import pytest
 
 from faregate.store import schema
 from faregate.store.database import StoreRefused
+from tests.store.raw import TABLES
 
 HERE = Path("here.db")
 
@@ -37,8 +38,7 @@ def test_every_table_is_strict(empty: sqlite3.Connection) -> None:
     tables = {name: strict for _, name, kind, _, _, strict in empty.execute("PRAGMA table_list") if kind == "table"}
     tables = {name: strict for name, strict in tables.items() if not name.startswith("sqlite_")}
 
-    ours = ["abandoned", "account", "answer", "charge", "hold", "key", "meta", "node", "price", "rate", "transfer"]
-    assert tables == dict.fromkeys(ours, 1)
+    assert tables == dict.fromkeys(TABLES, 1)
 
 
 def test_a_migration_that_fails_leaves_nothing(empty: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:

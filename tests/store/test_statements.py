@@ -46,15 +46,15 @@ def test_the_deferred_keys_of_a_charge_are_looked_up_in_their_own_indexes(tmp_pa
 
 LOOKED_UP = {
     "account_limit": f"{statements.READ_LIMITS}",
-    "charge_open": f"{statements.READ_OPEN}",
-    "charge_open_by_key": f"{statements.COUNT_OPEN}",
+    "charge_open_calls": f"{statements.READ_OPEN}",
+    "charge_open_calls_by_key": f"{statements.COUNT_OPEN}",
     "charge_by_key": "SELECT id FROM charge WHERE wallet_id = ? AND key_id = ? AND id < ? ORDER BY id DESC LIMIT 5",
     "answer_until": "SELECT wallet_id, charge_id FROM answer WHERE kept_until <= ? ORDER BY kept_until LIMIT 5",
 }
 COLUMNS = {
     "account_limit": "account USING btree (wallet_id, key_id, ends_at)",
-    "charge_open": "charge USING btree (node, incarnation)",
-    "charge_open_by_key": "charge USING btree (wallet_id, key_id)",
+    "charge_open_calls": "charge USING btree (node, incarnation)",
+    "charge_open_calls_by_key": "charge USING btree (wallet_id, key_id)",
     "charge_by_key": "charge USING btree (wallet_id, key_id, id)",
     "answer_until": "answer USING btree (kept_until)",
 }

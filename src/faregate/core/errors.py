@@ -17,7 +17,7 @@
     - BodyTimeout            408 timeout_error           body_timeout
     - InFlight               409 conflict_error          idempotency_in_flight
     - RateLimited            429 rate_limit_error        requests | input_tokens | output_tokens | concurrency | spend_*
-    - RateLimited            429 rate_limit_error        abandoned
+    - RateLimited            429 rate_limit_error        abandoned | batch_requests
     - Internal               500 api_error               internal
     - UpstreamFailed         502 api_error               upstream_error
     - NotReady               503 api_error               no_upstream | database_unavailable | busy | shutting_down

@@ -48,6 +48,13 @@ class Basis(enum.StrEnum):
     NOTHING = "nothing"
 
 
+class Tier(enum.StrEnum):
+    """What a charge pays of its price version: all of it, or half (core.batch)."""
+
+    STANDARD = "standard"
+    BATCH = "batch"
+
+
 class Loss(enum.StrEnum):
     """The operator's losses, each an account of its own name."""
 
@@ -197,6 +204,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     settled_at_ms: int | None
     upstream: str | None = None
     """The one that answered. The operator's to know: no caller is shown it."""
+    tier: Tier = Tier.STANDARD
 
 
 class Wallet(msgspec.Struct, frozen=True, kw_only=True):

@@ -136,12 +136,12 @@ def _unix_seconds(written: str) -> int:
 
 
 def _capabilities(model: Model) -> dict[str, Any]:
-    """What this gateway serves of the model: batches, server-run tools and context edits it does not."""
+    """What this gateway serves of the model: batches of every one, server-run tools and context edits of none."""
     able = model.capabilities
     efforts = _forwarded(model.parameters["output_config.effort"], EFFORTS)
     thinking = _forwarded(model.parameters["thinking.type"], THINKING_TYPES)
     return {
-        "batch": _support(able=False),
+        "batch": _support(able=True),
         "citations": _support(able=able.citations),
         "code_execution": _support(able=False),
         "context_management": _support(able=model.parameters["context_management"].rule == "supported"),

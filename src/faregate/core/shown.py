@@ -67,6 +67,8 @@ class ReceiptView(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     created_at: Time
     settled_at: Time | None
+    service_tier: str
+    """`batch` paid half of the price version."""
 
     @classmethod
     def of(cls, receipt: Receipt) -> "ReceiptView":
@@ -87,6 +89,7 @@ class ReceiptView(msgspec.Struct, frozen=True, kw_only=True):
             attempts=receipt.attempts,
             created_at=moment(receipt.created_at_ms),
             settled_at=None if receipt.settled_at_ms is None else moment(receipt.settled_at_ms),
+            service_tier=receipt.tier.value,
         )
 
 

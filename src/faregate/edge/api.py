@@ -6,7 +6,6 @@ stands around all of them, and around what is not here.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,25 +15,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from faregate.core.errors import GatewayError, Internal, InvalidRequest, MethodNotAllowed, NotFound, NotReady
+from faregate.core.errors import GatewayError, Internal, MethodNotAllowed, NotFound, NotReady
 from faregate.core.model import model_info
 from faregate.core.money import show_credits
 from faregate.core.shown import ReceiptView
 from faregate.edge.asgi import AsgiCaller
+from faregate.edge.batches import BatchDesk
 from faregate.edge.errors import render
-from faregate.edge.forms import milliseconds
 from faregate.edge.intake import Intake
+from faregate.edge.query import NUL, limit_of, position_of, text_of, time_of
 from faregate.edge.views import PriceView
 from faregate.proxy import entry, free
 from faregate.proxy.port import Gateway
 from faregate.proxy.ride import CLIENT_CLOSED
 from faregate.proxy.verdict import CallerGone
-
-PAGE_MAX = 1_000
-PAGE = 20
-
-NUL = "\0"
-"""No database but SQLite takes one in a text, so none gets there."""
 
 Endpoint = Callable[[AsgiCaller, Request], Awaitable[Any]]
 
@@ -42,9 +36,18 @@ Endpoint = Callable[[AsgiCaller, Request], Awaitable[Any]]
 class Api:
     """The endpoints, over one gateway."""
 
-    def __init__(self, gate: Gateway, intake: Intake, *, metrics: Callable[[], bytes], metrics_type: str) -> None:
+    def __init__(
+        self,
+        gate: Gateway,
+        intake: Intake,
+        *,
+        metrics: Callable[[], bytes],
+        metrics_type: str,
+        batches: BatchDesk | None = None,
+    ) -> None:
         self._gate = gate
         self._intake = intake
+        self._batches = batches
         self._metrics = metrics
         self._metrics_type = metrics_type
 
@@ -56,6 +59,7 @@ class Api:
             self._route("/v1/messages/count_tokens", self.count_tokens, "POST"),
             self._route("/v1/messages", self.quote, "POST"),  # The door serves it; here it only names its method.
             self._route("/v1/chat/completions", self.quote, "POST"),
+            *self._batch_routes(),
             self._route("/v1/models", self.models, "GET"),
             self._route("/v1/models/{model_id}", self.model, "GET"),
             self._route("/v1/pricing", self.pricing, "GET"),
@@ -69,6 +73,24 @@ class Api:
         app = Starlette(routes=routes, exception_handlers={HTTPException: self._not_here, Exception: self._broken})
         app.router.redirect_slashes = False  # A redirect would be the one answer that is no JSON of ours.
         return app
+
+    def _batch_routes(self) -> list[Route]:
+        desk = self._batches
+        if desk is None:
+            return []
+
+        async def page(caller: AsgiCaller, request: Request) -> dict[str, Any]:
+            return await desk.page(caller, request, limit_of(request.query_params.get("limit")))
+
+        path = "/v1/messages/batches"
+        return [
+            self._route(path, desk.create, "POST", desk.intake),
+            self._route(path, page, "GET"),
+            self._route(path + "/{batch_id}", desk.find, "GET"),
+            self._route(path + "/{batch_id}", desk.delete, "DELETE"),
+            self._route(path + "/{batch_id}/cancel", desk.cancel, "POST"),
+            self._route(path + "/{batch_id}/results", desk.results, "GET"),
+        ]
 
     async def quote(self, caller: AsgiCaller, _: Request) -> dict[str, Any]:
         return await free.quote(self._gate, caller)
@@ -84,12 +106,12 @@ class Api:
         wanted = set(query.getlist("lifecycle[]") + query.getlist("lifecycle"))
         models = [m for m in self._gate.catalog.models() if not wanted or m.lifecycle in wanted]
         ids = [model.id for model in models]
-        limit = _limit(query.get("limit"))
+        limit = limit_of(query.get("limit"))
         start, end = 0, len(ids)
         if (after := query.get("after_id")) is not None:
-            start = _position(ids, self._model_id(after), "after_id") + 1
+            start = position_of(ids, self._model_id(after), "after_id") + 1
         if (before := query.get("before_id")) is not None:
-            end = _position(ids, self._model_id(before), "before_id")
+            end = position_of(ids, self._model_id(before), "before_id")
             start = max(start, end - limit)
         page = models[start : min(end, start + limit)]
         more = start > 0 if before is not None and after is None else start + len(page) < end
@@ -129,15 +151,15 @@ class Api:
         """The key's own calls, newest first: `limit`, `after_id`, `model`, `since`, `until` (RFC 3339)."""
         key = await entry.authenticate(self._gate, caller)
         query = request.query_params
-        model = _text("model", query.get("model"))
+        model = text_of("model", query.get("model"))
         page = await self._gate.records.usage(
             key.wallet_id,
             key_id=key.id,
             model=None if model is None else self._model_id(model),
-            since_ms=_time("since", query.get("since")),
-            until_ms=_time("until", query.get("until")),
-            before=_text("after_id", query.get("after_id")),
-            limit=_limit(query.get("limit")),
+            since_ms=time_of("since", query.get("since")),
+            until_ms=time_of("until", query.get("until")),
+            before=text_of("after_id", query.get("after_id")),
+            limit=limit_of(query.get("limit")),
         )
         calls = [ReceiptView.of(receipt) for receipt in page.receipts]
         return {
@@ -196,9 +218,9 @@ class Api:
         model = self._gate.catalog.find(name)
         return model.id if model is not None else name
 
-    def _route(self, path: str, endpoint: Endpoint, method: str) -> Route:
+    def _route(self, path: str, endpoint: Endpoint, method: str, intake: Intake | None = None) -> Route:
         async def respond(request: Request) -> Response:
-            caller = self._caller(request)
+            caller = self._caller(request, intake)
             try:
                 value = await endpoint(caller, request)
             except GatewayError as error:
@@ -214,8 +236,8 @@ class Api:
 
         return Route(path, respond, methods=[method])
 
-    def _caller(self, request: Request) -> AsgiCaller:
-        return AsgiCaller(request.scope, request.receive, self._intake, self._gate.new_id("req_"))
+    def _caller(self, request: Request, intake: Intake | None) -> AsgiCaller:
+        return AsgiCaller(request.scope, request.receive, intake or self._intake, self._gate.new_id("req_"))
 
     async def _not_here(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -238,39 +260,6 @@ def _rendered(error: GatewayError, request_id: str) -> Response:
     response = Response(body, status)
     response.raw_headers = headers
     return response
-
-
-def _text(name: str, text: str | None) -> str | None:
-    if text is not None and NUL in text:
-        raise InvalidRequest(f"{name}: Input should be a text without a NUL")
-    return text
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return PAGE
-    if len(text) > 4 or not text.isascii() or not text.isdigit() or not 1 <= int(text) <= PAGE_MAX:
-        raise InvalidRequest(f"limit: Input should be a whole number from 1 to {PAGE_MAX}")
-    return int(text)
-
-
-def _position(ids: list[str], wanted: str, name: str) -> int:
-    if wanted not in ids:
-        raise InvalidRequest(f"{name}: {wanted[:100]} is not in the list")
-    return ids.index(wanted)
-
-
-def _time(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        # A plus sign of an offset that was not escaped arrives as a space.
-        at = datetime.fromisoformat(text.replace(" ", "+"))
-        return milliseconds(at)
-    except (ValueError, TypeError, OverflowError):
-        raise InvalidRequest(
-            f"{name}: Input should be an RFC 3339 time with its zone, as 2026-11-01T00:00:00Z"
-        ) from None
 
 
 def _credits_or_none(nanos: int | None) -> str | None:

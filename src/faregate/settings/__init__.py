@@ -12,20 +12,20 @@ from faregate.settings.load import CatalogPaths, Settings, Upstream, load
 from faregate.settings.routing import Breaker, Retry, Route
 from faregate.settings.shape import (
     Admin,
-    Auth,
+    Batches,
     Database,
     Idempotency,
-    Kind,
     Limits,
     Log,
     Secret,
     Server,
-    Timeouts,
 )
+from faregate.settings.upstream import Auth, Kind, Timeouts
 
 __all__ = [
     "Admin",
     "Auth",
+    "Batches",
     "Breaker",
     "CatalogPaths",
     "Database",

@@ -15,7 +15,8 @@ from faregate.core.pricing import COLUMNS
 from faregate.settings.layers import Layers
 from faregate.settings.places import Key, did_you_mean
 from faregate.settings.routing import Cost, Route
-from faregate.settings.shape import UNLIMITED, File, UpstreamEntry
+from faregate.settings.shape import UNLIMITED, File
+from faregate.settings.upstream import UpstreamEntry
 
 _ONLY: Final = {
     "base_url": ("anthropic", "openai", "bedrock", "vertex"),
@@ -77,6 +78,9 @@ def _problems(file: File, layers: Layers, environ: Mapping[str, str], *, serving
                     ("upstreams", index, "api_key_envs" if entry.api_key_envs else "api_key_env"),
                     f"the environment variable {variable} is not set: export it, or remove this upstream",
                 )
+    if file.batches.public_url:
+        for _, sentence in _url_problems("public_url", file.batches.public_url, ("http", "https")):
+            yield ("batches", "public_url"), sentence
     yield from _duplicates("upstreams", [entry.name for entry in file.upstreams], "name")
     known = [entry.name for entry in file.upstreams]
     known = known or ["anthropic" if environ.get("ANTHROPIC_API_KEY") else "local"]

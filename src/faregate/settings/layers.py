@@ -17,7 +17,9 @@ import msgspec
 from faregate.settings.places import Key, choices_at, did_you_mean, dotted, key_of, line_of, names_at, type_at
 from faregate.settings.shape import File
 
-SECTIONS: Final = ("server", "admin", "database", "catalog", "retry", "breaker", "limits", "idempotency", "log")
+SECTIONS: Final = (
+    "server", "admin", "database", "catalog", "retry", "breaker", "limits", "idempotency", "batches", "log",
+)  # fmt: skip
 """The sections that are one table; only these can be set from the environment or by a flag."""
 
 FILE_BYTES_MAX: Final = 1024 * 1024

@@ -19,18 +19,16 @@ from faregate.settings.layers import Layers, SettingsError
 from faregate.settings.routing import Breaker, Retry, Route
 from faregate.settings.shape import (
     Admin,
-    Auth,
+    Batches,
     Database,
     File,
     Idempotency,
-    Kind,
     Limits,
     Log,
     Secret,
     Server,
-    Timeouts,
-    UpstreamEntry,
 )
+from faregate.settings.upstream import Auth, Kind, Timeouts, UpstreamEntry
 
 ANTHROPIC_URL: Final = "https://api.anthropic.com"
 OPENAI_URL: Final = "https://api.openai.com/v1"
@@ -110,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     breaker: Breaker
     limits: Limits
     idempotency: Idempotency
+    batches: Batches
     log: Log
 
     @property
@@ -181,6 +180,7 @@ def _resolved(shape: File, layers: Layers, environ: Mapping[str, str], home: Pat
         breaker=shape.breaker,
         limits=shape.limits,
         idempotency=shape.idempotency,
+        batches=shape.batches,
         log=shape.log,
     )
 

@@ -113,17 +113,46 @@ RULES: Final = (
     ),
     Rule(
         "price",
-        "each settled charge and its shortfall are its usage times its price version",
+        "each settled charge and its shortfall are its usage times its price version; of a batch, half, rounded down",
         """SELECT c.id FROM charge c LEFT JOIN price p ON p.id = c.price_id
-        WHERE c.state = 'settled' AND (p.id IS NULL OR c.charged + c.shortfall <>
+        WHERE c.state = 'settled' AND (p.id IS NULL OR c.charged + c.shortfall <> (
           c.input * p.input + c.output * p.output + c.cache_read * p.cache_read
-          + c.cache_write_5m * p.cache_write_5m + c.cache_write_1h * p.cache_write_1h)""",
+          + c.cache_write_5m * p.cache_write_5m + c.cache_write_1h * p.cache_write_1h
+          ) / (CASE WHEN c.tier = 'batch' THEN 2 ELSE 1 END))""",
     ),
     Rule(
         "error_billed",
         "no error was billed",
         """SELECT id FROM charge WHERE (charged > 0 OR shortfall > 0)
         AND (state <> 'settled' OR outcome IS NULL OR outcome NOT IN ('ok', 'client_gone'))""",
+    ),
+    Rule(
+        "batch_request",
+        "each request of a batch has ended as its charge has: with a message where it was billed, and else without",
+        """SELECT r.charge_id FROM batch_request r
+        LEFT JOIN charge c ON c.wallet_id = r.wallet_id AND c.id = r.charge_id
+        WHERE c.id IS NULL OR c.tier <> 'batch' OR c.state <> (CASE r.state WHEN 'succeeded' THEN 'settled'
+          WHEN 'waiting' THEN 'reserved' WHEN 'running' THEN 'reserved' ELSE 'released' END)""",
+    ),
+    Rule(
+        "batch_charge",
+        "each open charge of a batch has a request that will end it",
+        """SELECT c.id FROM charge c
+        LEFT JOIN batch_request r ON r.wallet_id = c.wallet_id AND r.charge_id = c.id
+        LEFT JOIN batch b ON b.wallet_id = r.wallet_id AND b.id = r.batch_id AND b.state <> 'ended'
+        WHERE c.tier = 'batch' AND c.settled_at IS NULL AND b.id IS NULL""",
+    ),
+    Rule(
+        "batch_counts",
+        "each batch counts its requests as they are",
+        """SELECT b.id FROM batch b LEFT JOIN batch_request r ON r.wallet_id = b.wallet_id AND r.batch_id = b.id
+        WHERE b.archived_at IS NULL AND b.deleted_at IS NULL AND b.state <> 'creating'
+        GROUP BY b.wallet_id, b.id, b.processing, b.succeeded, b.errored, b.canceled, b.expired
+        HAVING b.processing <> COUNT(CASE WHEN r.state = 'waiting' OR r.state = 'running' THEN 1 END)
+          OR b.succeeded <> COUNT(CASE WHEN r.state = 'succeeded' THEN 1 END)
+          OR b.errored <> COUNT(CASE WHEN r.state = 'errored' THEN 1 END)
+          OR b.canceled <> COUNT(CASE WHEN r.state = 'canceled' THEN 1 END)
+          OR b.expired <> COUNT(CASE WHEN r.state = 'expired' THEN 1 END)""",
     ),
 )
 

@@ -38,7 +38,7 @@ _NOW: Final = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint"
 _RENEW: Final = f"UPDATE node SET seen_at = {_NOW} WHERE name = %s AND incarnation = %s"  # noqa: S608 - constants
 _DEAD: Final = f"""
 SELECT c.wallet_id, c.id, c.key_id, c.estimated, c.state FROM charge c LEFT JOIN node n ON n.name = c.node
-WHERE c.settled_at IS NULL AND NOT (c.node = ? AND c.incarnation = ?)
+WHERE c.settled_at IS NULL AND c.tier = 'standard' AND NOT (c.node = ? AND c.incarnation = ?)
   AND (n.name IS NULL OR c.incarnation < n.incarnation OR n.seen_at < {_NOW} - {LEASE_S * 1_000})
 ORDER BY c.wallet_id, c.id LIMIT {sweep.SWEEP_MAX}
 """  # noqa: S608 - constants

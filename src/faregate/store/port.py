@@ -10,6 +10,8 @@ from typing import Protocol
 import msgspec
 
 from faregate.core.access import Key
+from faregate.core.batch import Batch, RequestState
+from faregate.core.batch_commands import Again, End, NewBatch, NewRequest, Ticket
 from faregate.core.ledger import Answer, Lose, Receipt, Release, Reserve, Reserved, Settle, Wallet
 from faregate.core.money import Nanos
 from faregate.core.pricing import PriceVersion
@@ -104,6 +106,55 @@ class Records(Protocol):
 
     async def writable(self) -> bool:
         """Whether the database takes a write now (readiness)."""
+
+
+class Batches(Protocol):
+    """Batches and the queue of their requests. A batch of another wallet is none."""
+
+    async def make(self, batch: NewBatch, requests: list[NewRequest]) -> Nanos:
+        """Hold all of its requests, or none; gives what the wallet has available then.
+
+        Raises PaymentRequired (insufficient_credits; quota_exceeded), with `required` and `available` in details;
+        RateLimited (batch_requests | abandoned | spend_5h | spend_1d | spend_7d); Unauthenticated.
+        """
+
+    async def find(self, wallet_id: str, batch_id: str) -> Batch | None: ...
+
+    async def page(
+        self, wallet_id: str, *, after: str | None, before: str | None, limit: int
+    ) -> tuple[list[Batch], bool]:
+        """Some of a wallet's batches, newest first, and whether there are more in that direction."""
+
+    async def results(
+        self, wallet_id: str, batch_id: str, *, after: int, limit: int
+    ) -> list[tuple[int, str, RequestState, bytes | None]]:
+        """Requests behind the `after`-th: number, custom id, state and result."""
+
+    async def cancel(self, wallet_id: str, batch_id: str, at_ms: int) -> None:
+        """What has not begun does not begin any more; `tidy` then gives back what it holds. Safe to repeat."""
+
+    async def delete(self, wallet_id: str, batch_id: str, at_ms: int) -> bool:
+        """Take an ended batch out of sight; False when it is not there or has not ended."""
+
+    async def waiting(self) -> list[tuple[str, str]]:
+        """Wallet and id of the batches that are in progress, oldest first; none while this node may run nothing."""
+
+    async def claim(self, wallet_id: str, batch_id: str, at_ms: int) -> Ticket | None:
+        """Take a request to run it; None when no request of this batch may run now."""
+
+    async def end(self, command: End) -> bool:
+        """End a request: charge, result and counts at once. False when it is no longer ours to end. Raises NotReady,
+        after which it may be asked again."""
+
+    async def put_back(self, command: Again) -> bool:
+        """Let a request be run again later. False when it is no longer ours."""
+
+    async def tidy(self, at_ms: int) -> None:
+        """One look at what has to happen without a caller: what the dead had claimed is taken back, what is canceled or
+        too old is closed, what was not made to its end is undone."""
+
+    async def forget(self, at_ms: int) -> None:
+        """One look at results whose time is over, and at deleted batches: they are deleted from the disk."""
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from faregate.core.ledger import Basis, Outcome, Receipt, State
+from faregate.core.ledger import Basis, Outcome, Receipt, State, Tier
 from faregate.core.shown import ReceiptView
 from faregate.wire.usage import Usage
 
@@ -13,7 +13,7 @@ from faregate.wire.usage import Usage
 def receipt(row: Sequence[Any]) -> Receipt:
     """Read a row of RECEIPT_COLUMNS."""
     (id_, request_id, wallet_id, key_id, state, outcome, model, *counts, basis, price_id) = row[:14]
-    held, charged, shortfall, attempts, created_at, settled_at, upstream = row[14:]
+    held, charged, shortfall, attempts, created_at, settled_at, upstream, tier = row[14:]
     input_, output, cache_read, cache_write_5m, cache_write_1h = counts
     return Receipt(
         id=id_,
@@ -39,6 +39,7 @@ def receipt(row: Sequence[Any]) -> Receipt:
         created_at_ms=created_at,
         settled_at_ms=settled_at,
         upstream=upstream,
+        tier=Tier(tier),
     )
 
 

@@ -25,7 +25,7 @@ INSERT INTO account(wallet_id, id, kind, name, key_id, floor, created_at, ends_a
 
 RECEIPT_COLUMNS: Final = """
 id, request_id, wallet_id, key_id, state, outcome, model, input, output, cache_read, cache_write_5m, cache_write_1h,
-basis, price_id, held, charged, shortfall, attempts, created_at, settled_at, upstream
+basis, price_id, held, charged, shortfall, attempts, created_at, settled_at, upstream, tier
 """
 
 READ_RECEIPT: Final = f"SELECT {RECEIPT_COLUMNS} FROM charge WHERE wallet_id = ? AND id = ?"  # noqa: S608 - constants
@@ -80,7 +80,9 @@ SELECT wallet_id, 'limit:' || charge_id || ':' || account_id, 'limit', account_i
 FROM hold WHERE wallet_id = ? AND charge_id = ? AND account_id <> wallet_id
 """
 
-COUNT_OPEN: Final = "SELECT COUNT(*) FROM charge WHERE wallet_id = ? AND key_id = ? AND settled_at IS NULL"
+COUNT_OPEN: Final = """
+SELECT COUNT(*) FROM charge WHERE wallet_id = ? AND key_id = ? AND settled_at IS NULL AND tier = 'standard'
+"""
 
 READ_RATES: Final = "SELECT name, level, seen_at FROM rate WHERE wallet_id = ? AND key_id = ?"
 
@@ -104,5 +106,5 @@ UPDATE charge SET state = 'orphaned' WHERE wallet_id = ? AND id = ? AND state IN
 
 READ_OPEN: Final = """
 SELECT wallet_id, id, key_id, estimated, state FROM charge
-WHERE settled_at IS NULL AND node = ? AND incarnation < ? ORDER BY wallet_id, id LIMIT ?
+WHERE settled_at IS NULL AND tier = 'standard' AND node = ? AND incarnation < ? ORDER BY wallet_id, id LIMIT ?
 """

@@ -2,7 +2,7 @@
 it shares with other replicas.
 
     async with Store.open(place, pepper=..., prices=...) as store:
-        store.ledger  store.keys  store.prices  store.records  store.office
+        store.ledger  store.keys  store.prices  store.records  store.batches  store.office
 
 Opening takes the lock (the file's; the node's name), brings the schema up to date, checks the pepper, appends the
 shipped prices, begins a new incarnation, carries out what the spool holds and gives back what this node's dead had
@@ -22,6 +22,7 @@ from faregate.core.money import Nanos
 from faregate.core.place import Place, Postgres
 from faregate.core.pricing import PriceVersion
 from faregate.store import keys, on_postgres, on_sqlite, prices, sweep
+from faregate.store.batches import Batches
 from faregate.store.charges import Charges, Watch
 from faregate.store.committer import Committer, Hand, Nobody, Observe, Writer
 from faregate.store.database import Readers, WalletLocked
@@ -47,7 +48,7 @@ def unheard(swept: Swept) -> None:
 
 
 class Store:
-    """The five ports, over one writer and its readers."""
+    """The six ports, over one writer and its readers."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Store:
         self.prices = prices.Prices(writer, readers, versions)
         self.ledger = Charges(writer, self.keys, node=node, incarnation=incarnation, spool=spool, watch=watch)
         self.records = Records(writer, readers, node=node)
+        self.batches = Batches(writer, readers, self.keys, node=node, incarnation=incarnation)
         self.office = Office(writer, readers, self.keys, self.prices, clock)
         self.clock = clock
         self.incarnation = incarnation
