@@ -30,7 +30,7 @@ except ImportError:  # Windows has no such limits.
     resource = None  # type: ignore[assignment]
 
 from faregate.audits import audit_hourly
-from faregate.batches import Worker
+from faregate.batches import Worker, batch_worker
 from faregate.core import routing
 from faregate.core.breaker import Bounds
 from faregate.core.budget import Allowance
@@ -187,7 +187,7 @@ async def gateway(settings: Settings, *, port: int = 0) -> AsyncIterator[Running
         gate = _gateway(settings, catalog, store, telemetry, upstreams)
         telemetry.upstreams.watch(gate.dispatch, list(upstreams), costs=costs)
         log = structlog.get_logger()
-        worker = Worker(gate, store.batches, store.office.key_find, concurrency=settings.batches.concurrency, log=log)
+        worker = batch_worker(gate, store, concurrency=settings.batches.concurrency, log=log)
         door = _door(settings, gate, telemetry, store, worker)
         working = asyncio.create_task(worker.work(lambda: not door.stopping_s))
         beside = [

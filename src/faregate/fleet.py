@@ -49,6 +49,7 @@ def _build(entry: s.Upstream, transport: Transport) -> Upstream:
                 transport=transport,
                 auth=entry.auth,
                 models=entry.models,
+                takes_batches=entry.batches,
             )
         case "openai":
             return OpenAI(

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from faregate.settings import load
+import pytest
+
+from faregate.settings import SettingsError, load
 from faregate.settings.upstream import Timeouts, UpstreamEntry
 
 TEXT = """
@@ -37,3 +39,33 @@ def test_every_field_but_name_and_kind_has_a_default() -> None:
     entry = UpstreamEntry(name="a", kind="local")
 
     assert entry.connections_max == 10_000 and entry.timeouts == Timeouts()
+
+
+@pytest.mark.parametrize(
+    ("text", "batches"),
+    [
+        ("", True),
+        ("base_url = 'https://api.anthropic.com/'\n", True),
+        ("base_url = 'https://gate.example.com'\n", False),
+        ("base_url = 'https://gate.example.com'\nbatches = true\n", True),
+        ("batches = false\n", False),
+    ],
+)
+def test_anthropics_own_address_takes_batches_and_another_where_it_is_said(
+    tmp_path: Path,
+    text: str,
+    batches: bool,  # noqa: FBT001
+) -> None:
+    file = tmp_path / "f.toml"
+    file.write_text(f"[[upstreams]]\nname = 'a'\nkind = 'anthropic'\napi_key_env = 'K'\n{text}")
+
+    assert load({"K": "sk"}, folder=tmp_path, file=file).upstreams[0].batches is batches
+
+
+@pytest.mark.parametrize("batches", ["true", "false"])
+def test_batches_mean_something_to_anthropic_only(tmp_path: Path, batches: str) -> None:
+    file = tmp_path / "f.toml"
+    file.write_text(f"[[upstreams]]\nname = 'a'\nkind = 'local'\nbatches = {batches}\n")
+
+    with pytest.raises(SettingsError, match="batches: means nothing to an upstream of kind 'local', only to anthropic"):
+        load({}, folder=tmp_path, file=file)

@@ -18,8 +18,8 @@ from faregate.store import postgres, schema, schema_postgres, sqlite
 from tests.store.books import KEY, WALLET
 
 TABLES: Final = (
-    "abandoned", "account", "answer", "batch", "batch_request", "charge", "hold", "key", "meta", "node", "price",
-    "rate", "transfer",
+    "abandoned", "account", "answer", "batch", "batch_request", "charge", "hold", "key", "meta",
+    "native_batch", "node", "price", "rate", "transfer",
 )  # fmt: skip
 INTEGRITY: Final = (sqlite3.IntegrityError, psycopg.IntegrityError)
 

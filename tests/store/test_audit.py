@@ -37,6 +37,7 @@ LIES = {
     "error_billed": f"UPDATE charge SET outcome = 'upstream_error' WHERE id = '{FIRST}'",
     "batch_request": "UPDATE batch_request SET state = 'errored' WHERE custom_id = 'r0'",
     "batch_charge": "DELETE FROM batch_request WHERE custom_id = 'r1'",
+    "native_batch": "UPDATE batch_request SET state = 'running', node = 'n', incarnation = 0 WHERE custom_id = 'r1'",
     "batch_counts": "UPDATE batch SET succeeded = succeeded + 1",
 }
 

@@ -50,6 +50,10 @@ GOOD: dict[str, dict[str, str]] = {
         "processing": "1", "succeeded": "0", "errored": "0", "canceled": "0", "expired": "0", "version": "'v'",
         "node": "'main'", "incarnation": "1", "created_at": "0", "expires_at": "1", "emptied": "0",
     },
+    "native_batch": {
+        "wallet_id": f"'{WALLET}'", "id": "'n'", "batch_id": "'q'", "upstream": "'u'", "state": "'filling'",
+        "node": "'main'", "incarnation": "1", "created_at": "0",
+    },
     "batch_request": {
         "wallet_id": f"'{WALLET}'", "batch_id": "'q'", "number": "0", "custom_id": "'x'", "charge_id": "'c'",
         "state": "'waiting'", "again_at": "0", "tries": "0", "crashes": "0", "wasted": "0", "params": "x'00'",

@@ -69,7 +69,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     ticket: Ticket
     charge: Settle | Release
     state: RequestState
-    result: bytes
+    result: bytes | None
+    """None where it was canceled, or expired."""
 
 
 class Again(msgspec.Struct, frozen=True, kw_only=True):

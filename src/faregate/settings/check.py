@@ -24,6 +24,7 @@ _ONLY: Final = {
     "api_key_envs": ("anthropic", "openai"),
     "auth": ("anthropic", "openai"),
     "models": ("anthropic", "openai", "bedrock", "vertex"),
+    "batches": ("anthropic",),
     "ca_file": ("anthropic", "openai", "bedrock", "vertex"),
     "proxy": ("anthropic", "openai", "bedrock", "vertex"),
     "region": ("bedrock", "vertex"),

@@ -64,6 +64,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     auth: Auth = "x-api-key"
     models: dict[str, str] = msgspec.field(default_factory=dict)
     """What it calls them, by the catalog's ids."""
+    batches: bool = False
+    """Whether it takes batches of its own."""
     ca_file: Path | None = None
     proxy: str | None = None
     region: str = ""
@@ -197,13 +199,16 @@ def _upstream(entry: UpstreamEntry, environ: Mapping[str, str], beside: Path) ->
     if entry.kind == "bedrock" and not variables and entry.profile is None:
         variables = (BEDROCK_KEY,)
     keys = [environ.get(variable) for variable in variables]
+    base_url = entry.base_url or _public_url(entry)
+    is_anthropics_own = entry.kind == "anthropic" and base_url.rstrip("/") == ANTHROPIC_URL
     return Upstream(
         name=entry.name,
         kind=entry.kind,
-        base_url=entry.base_url or _public_url(entry),
+        base_url=base_url,
         api_keys=tuple(Secret(key) for key in keys if key),
         auth=entry.auth or ("bearer" if entry.kind == "openai" else "x-api-key"),
         models=entry.models,
+        batches=is_anthropics_own if entry.batches is None else entry.batches,
         ca_file=beside / Path(entry.ca_file).expanduser() if entry.ca_file else None,
         proxy=entry.proxy,
         region=entry.region or "",

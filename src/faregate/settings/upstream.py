@@ -62,6 +62,13 @@ class UpstreamEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "for by its id."
         ),
     ] = msgspec.field(default_factory=dict)
+    batches: Annotated[
+        bool | None,
+        Meta(
+            description="`anthropic` only: whether requests of batches are handed to it as batches of its own, at its "
+            "half price. Left out, it is so at `https://api.anthropic.com` and nowhere else."
+        ),
+    ] = None
     ca_file: Annotated[str | None, Meta(description="PEM file of a private authority to trust for its TLS.")] = None
     proxy: Annotated[str | None, Meta(description="Egress proxy, `http://host:port`, asked by CONNECT.")] = None
     region: Annotated[

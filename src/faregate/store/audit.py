@@ -143,6 +143,14 @@ RULES: Final = (
         WHERE c.tier = 'batch' AND c.settled_at IS NULL AND b.id IS NULL""",
     ),
     Rule(
+        "native_batch",
+        "each request that an upstream's batch runs is in one of its own batch that has not ended",
+        """SELECT r.charge_id FROM batch_request r
+        LEFT JOIN native_batch n ON n.wallet_id = r.wallet_id AND n.id = r.node AND n.batch_id = r.batch_id
+          AND n.state <> 'ended'
+        WHERE r.state = 'running' AND r.incarnation = 0 AND n.id IS NULL""",
+    ),
+    Rule(
         "batch_counts",
         "each batch counts its requests as they are",
         """SELECT b.id FROM batch b LEFT JOIN batch_request r ON r.wallet_id = b.wallet_id AND r.batch_id = b.id

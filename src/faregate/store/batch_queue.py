@@ -27,8 +27,9 @@ SELECT r.number, r.charge_id, b.key_id, c.request_id, b.version, b.beta, c.price
 FROM batch b JOIN batch_request r ON r.wallet_id = b.wallet_id AND r.batch_id = b.id AND r.state = 'waiting'
 JOIN charge c ON c.wallet_id = r.wallet_id AND c.id = r.charge_id
 WHERE b.wallet_id = ? AND b.id = ? AND b.state = 'in_progress' AND b.expires_at > ? AND r.again_at <= ?
-ORDER BY r.again_at, r.number LIMIT 1
 """
+_NOT_UNTRIED: Final = " AND (r.tries > 0 OR r.crashes > 0 OR c.model NOT IN ({}))"
+_FIRST: Final = " ORDER BY r.again_at, r.number LIMIT 1"
 _CLAIM: Final = """
 UPDATE batch_request SET state = 'running', node = ?, incarnation = ?
 WHERE wallet_id = ? AND batch_id = ? AND number = ? AND state = 'waiting'
@@ -91,6 +92,8 @@ class Named(msgspec.Struct, frozen=True):
     batch_id: str
     at_ms: int
     limit: int = 0
+    untried_left: tuple[str, ...] = ()
+    """Models whose requests are left alone while they were never tried."""
 
     @property
     def name(self) -> tuple[str, str]:
@@ -100,7 +103,10 @@ class Named(msgspec.Struct, frozen=True):
 def claim(connection: Connection, command: Named, owner: Owner) -> Ticket | None:
     """Take the next request of a batch that may run now; None when there is none."""
     wallet_id, batch_id = command.name
-    row = connection.execute(_NEXT, (wallet_id, batch_id, command.at_ms, command.at_ms)).fetchone()
+    models = command.untried_left
+    but = _NOT_UNTRIED.format(", ".join("?" for _ in models)) if models else ""
+    values = (wallet_id, batch_id, command.at_ms, command.at_ms, *models)
+    row = connection.execute(_NEXT + but + _FIRST, values).fetchone()
     if row is None:
         return None
     number, charge_id, key_id, request_id, version, beta, price_id, params, *figures = row

@@ -67,7 +67,8 @@ SELECT o.wallet_id, o.batch_id, o.number, o.charge_id, c.key_id, c.estimated, o.
   o.incarnation
 FROM batch_request o JOIN charge c ON c.wallet_id = o.wallet_id AND c.id = o.charge_id
 LEFT JOIN node n ON n.name = o.node
-WHERE o.state = 'running' AND {_GONE} LIMIT ?
+WHERE o.state = 'running' AND {_GONE} AND NOT EXISTS(SELECT 1 FROM native_batch b
+  WHERE b.wallet_id = o.wallet_id AND b.id = o.node AND o.incarnation = 0 AND b.ended_at IS NULL) LIMIT ?
 """  # noqa: S608 - constants
 _OVER: Final = """
 SELECT wallet_id, id, archived_at IS NULL AND deleted_at IS NULL FROM batch
@@ -164,8 +165,11 @@ class Batches:
         found = await self._readers.scan(lambda connection: connection.execute(_OPEN, (OPEN_MAX,)).fetchall())
         return [(wallet_id, batch_id) for wallet_id, batch_id in found]
 
-    async def claim(self, wallet_id: str, batch_id: str, at_ms: int) -> Ticket | None:
-        return await self._write(batch_queue.claim, Named(wallet_id, batch_id, at_ms), wallet_id)
+    async def claim(
+        self, wallet_id: str, batch_id: str, at_ms: int, untried_left: tuple[str, ...] = ()
+    ) -> Ticket | None:
+        named = Named(wallet_id, batch_id, at_ms, untried_left=untried_left)
+        return await self._write(batch_queue.claim, named, wallet_id)
 
     async def end(self, command: End) -> bool:
         limited = self._keys.may_be_limited(command.ticket.key_id)

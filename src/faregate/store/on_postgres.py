@@ -129,6 +129,7 @@ def _beside(place: Postgres, found: Opened, listener: Listener) -> Beside:
             store.ledger.leased(lease)
             store.records.leased(lease)
             store.batches.leased(lease)
+            store.natives.leased(lease)
             tasks += [asyncio.create_task(lease.keep()), asyncio.create_task(lease.watch())]
         try:
             yield

@@ -14,6 +14,7 @@ from faregate.core.batch import Batch, RequestState
 from faregate.core.batch_commands import Again, End, NewBatch, NewRequest, Ticket
 from faregate.core.ledger import Answer, Lose, Receipt, Release, Reserve, Reserved, Settle, Wallet
 from faregate.core.money import Nanos
+from faregate.core.native_batch import GiveBack, Native
 from faregate.core.pricing import PriceVersion
 
 
@@ -139,8 +140,11 @@ class Batches(Protocol):
     async def waiting(self) -> list[tuple[str, str]]:
         """Wallet and id of the batches that are in progress, oldest first; none while this node may run nothing."""
 
-    async def claim(self, wallet_id: str, batch_id: str, at_ms: int) -> Ticket | None:
-        """Take a request to run it; None when no request of this batch may run now."""
+    async def claim(
+        self, wallet_id: str, batch_id: str, at_ms: int, untried_left: tuple[str, ...] = ()
+    ) -> Ticket | None:
+        """Take a request to run it; None when no request of this batch may run now. Those of the models in
+        `untried_left` that were never tried are left to the upstreams' own batches."""
 
     async def end(self, command: End) -> bool:
         """End a request: charge, result and counts at once. False when it is no longer ours to end. Raises NotReady,
@@ -155,6 +159,40 @@ class Batches(Protocol):
 
     async def forget(self, at_ms: int) -> None:
         """One look at results whose time is over, and at deleted batches: they are deleted from the disk."""
+
+
+class Natives(Protocol):
+    """Batches of upstreams, and the requests of ours that they run."""
+
+    async def open(self) -> list[Native]:
+        """Those that this process looks after, and those whose process is gone; none while it may begin nothing."""
+
+    async def untried(self, models: tuple[str, ...], at_ms: int) -> tuple[str, str] | None:
+        """Wallet and id of the oldest batch with requests of these models waiting that were never tried."""
+
+    async def fill(self, native: Native, models: tuple[str, ...], at_ms: int) -> list[Ticket]:
+        """Let as many such requests as there is room for join a new one, which is opened with the first."""
+
+    async def submit(self, native: Native) -> bool:
+        """Note that upstream is about to be asked; False when it must not be."""
+
+    async def submitted(self, native: Native) -> bool:
+        """Note what upstream calls it; False when it was given up for lost meanwhile."""
+
+    async def adopt(self, native: Native) -> bool:
+        """Look after one whose process is gone; False when another does already."""
+
+    async def ticket(self, native: Native, charge_id: str) -> Ticket | None:
+        """A request that it still runs, by its charge."""
+
+    async def end(self, native: Native, command: End) -> bool:
+        """As Batches.end, of a request that it runs."""
+
+    async def put_back(self, native: Native, command: Again) -> bool:
+        """As Batches.put_back, of a request that it runs."""
+
+    async def give_back(self, command: GiveBack, at_ms: int) -> int:
+        """End it, and put back what it still runs. How many there were."""
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):

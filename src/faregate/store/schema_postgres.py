@@ -31,9 +31,9 @@ _GRANTS: Final = """
 GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
 GRANT INSERT ON abandoned, account, answer, charge, hold, key, meta, node, price, rate, transfer TO {role};
-GRANT INSERT ON batch, batch_request TO {role};
+GRANT INSERT ON batch, batch_request, native_batch TO {role};
 GRANT DELETE ON answer, batch, batch_request TO {role};
-GRANT UPDATE ON abandoned, batch, batch_request, charge, meta, node, rate TO {role};
+GRANT UPDATE ON abandoned, batch, batch_request, charge, meta, native_batch, node, rate TO {role};
 GRANT UPDATE(name) ON account TO {role};
 GRANT UPDATE(revoked_at) ON key TO {role}
 """

@@ -2,7 +2,7 @@
 it shares with other replicas.
 
     async with Store.open(place, pepper=..., prices=...) as store:
-        store.ledger  store.keys  store.prices  store.records  store.batches  store.office
+        store.ledger  store.keys  store.prices  store.records  store.batches  store.natives  store.office
 
 Opening takes the lock (the file's; the node's name), brings the schema up to date, checks the pepper, appends the
 shipped prices, begins a new incarnation, carries out what the spool holds and gives back what this node's dead had
@@ -26,6 +26,7 @@ from faregate.store.batches import Batches
 from faregate.store.charges import Charges, Watch
 from faregate.store.committer import Committer, Hand, Nobody, Observe, Writer
 from faregate.store.database import Readers, WalletLocked
+from faregate.store.natives import Natives
 from faregate.store.office import Office
 from faregate.store.opened import Opened
 from faregate.store.records import Records
@@ -48,7 +49,7 @@ def unheard(swept: Swept) -> None:
 
 
 class Store:
-    """The six ports, over one writer and its readers."""
+    """The seven ports, over one writer and its readers."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Store:
         self.ledger = Charges(writer, self.keys, node=node, incarnation=incarnation, spool=spool, watch=watch)
         self.records = Records(writer, readers, node=node)
         self.batches = Batches(writer, readers, self.keys, node=node, incarnation=incarnation)
+        self.natives = Natives(writer, readers, self.keys, node=node, incarnation=incarnation)
         self.office = Office(writer, readers, self.keys, self.prices, clock)
         self.clock = clock
         self.incarnation = incarnation

@@ -14,6 +14,7 @@ import msgspec
 
 from faregate.core.errors import BodyTooLarge, InvalidRequest
 from faregate.core.routing import about_our_account
+from faregate.upstreams.anthropic_batches import AnthropicBatches
 from faregate.upstreams.keys import Key
 from faregate.upstreams.origin import check_header, request_head
 from faregate.upstreams.peer import Auth, Peer
@@ -49,6 +50,7 @@ class Anthropic:
         transport: Transport,
         auth: Auth = "x-api-key",
         models: Mapping[str, str] | None = None,
+        takes_batches: bool = False,
     ) -> None:
         """`models` is what it calls them, by the catalog's ids. Raises ValueError, with a sentence that holds neither
         key nor URL, on a setting that cannot work.
@@ -57,6 +59,9 @@ class Anthropic:
         self._peer = Peer(base_url=base_url, api_keys=api_keys, auth=auth, transport=transport)
         self._path = f"{self._peer.prefix}/v1/messages"
         self._models = dict(models or {})
+        self.takes_batches = takes_batches
+        """Whether it is to be handed batches; what was handed to it once is asked for in any case."""
+        self.batches = AnthropicBatches(name=name, peer=self._peer, models=self._models)
         self._heads: dict[tuple[str, str, str | None, int], bytes] = {}
         # A key or prefix that cannot stand in a request is found now and not by the first caller.
         for key in self._peer.keys.all:

@@ -76,14 +76,16 @@ def parse_base_url(url: str) -> tuple[Origin, str]:
     return Origin(scheme, parts.hostname, port or _PORTS[scheme]), parts.path.rstrip("/")
 
 
-def request_head(origin: Origin, path: str, headers: Sequence[tuple[str, str]]) -> bytes:
-    """Build the head of a POST up to `content-length: `, to be joined with a length and a body.
+def request_head(
+    origin: Origin, path: str, headers: Sequence[tuple[str, str]], *, method: Literal["POST", "GET"] = "POST"
+) -> bytes:
+    """Build the head of a request up to `content-length: `, to be joined with a length and a body.
 
     Raises ValueError, naming the header and never its value, which may be secret.
     """
     if not _TARGET.fullmatch(path):
         raise ValueError("path: must begin with / and hold visible ASCII only")
-    lines = [f"POST {path} HTTP/1.1", f"host: {origin.authority}", "accept-encoding: identity"]
+    lines = [f"{method} {path} HTTP/1.1", f"host: {origin.authority}", "accept-encoding: identity"]
     for name, value in headers:
         check_header(name, value)
         lines.append(f"{name}: {value}")

@@ -48,7 +48,7 @@ class Peer:
         first_byte_s: float,
         on_wire: Callable[[], None] | None,
     ) -> Answer:
-        """POST it and wait for the head of the answer. Raises Fault."""
+        """Send it and wait for the head of the answer. Raises Fault."""
         keys = self.keys.in_turn()
         for key in keys:
             answer = await self.transport.send(

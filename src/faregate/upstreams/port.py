@@ -9,7 +9,7 @@ An answer is always in Anthropic's wire format, whatever the upstream speaks: th
 """
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -120,3 +120,38 @@ class Upstream(Protocol):
 
     def healthy(self) -> bool:
         """Whether what is ours of it runs: a server or a process of its own. Of the other side the breaker knows."""
+
+
+class BatchRefused(Exception):
+    """An upstream did not do what was asked of its batches. The message is for our log."""
+
+    def __init__(self, message: str, *, again: bool, asked_ms: int | None = None) -> None:
+        """`again`: it may do it later, not before `asked_ms` where it says so."""
+        super().__init__(message)
+        self.again = again
+        self.asked_ms = asked_ms
+
+
+class BatchUpstream(Protocol):
+    """An upstream that takes batches of its own. Each verb raises Fault and BatchRefused."""
+
+    name: str
+
+    def entry(self, custom_id: str, ask: Ask) -> bytes:
+        """A call as a batch has it, with the name by which its result is known."""
+
+    async def create(
+        self, entries: Sequence[bytes], *, version: str, beta: str | None, on_wire: Callable[[], None]
+    ) -> str:
+        """Hand over calls; what upstream calls the batch. `on_wire` is called just before it is written."""
+
+    async def has_ended(self, upstream_id: str, version: str) -> bool: ...
+
+    async def cancel(self, upstream_id: str, version: str) -> None:
+        """What has not begun there is not to begin. Safe to repeat."""
+
+    def results(self, upstream_id: str, version: str) -> AsyncIterator[bytes]:
+        """The lines of its results, in any order, as they come."""
+
+    def redact(self, text: str) -> str:
+        """As Upstream.redact."""

@@ -1,4 +1,4 @@
-"""The one HTTP client: sends a request whole, gives back its answer as it comes. HTTP/1.1, POST, nothing else.
+"""The one HTTP client: sends a request whole, gives back its answer as it comes. HTTP/1.1, nothing else.
 
 One rule: a request is written at most once, but for one case that is written down in `send`.
 
@@ -63,7 +63,8 @@ class Transport:
         first_byte_s: float | None = None,
         on_wire: Callable[[], None] | None = None,
     ) -> Reply:
-        """POST a body and wait for the head of the answer. `head` is of `origin.request_head`. Raises Fault.
+        """Send a body (of a GET it is empty) and wait for the head of the answer. `head` is of `origin.request_head`.
+        Raises Fault.
 
         `on_wire` is called once there is a connection for it: before that nothing has left us.
 
