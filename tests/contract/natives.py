@@ -23,6 +23,7 @@ def hasten(monkeypatch: Any) -> None:
     monkeypatch.setattr(native_run, "POLL_S", 0.01)
     monkeypatch.setattr(native_run, "REST_MS", 10)
     monkeypatch.setattr(native_batches, "FAILED_S", 0.01)
+    monkeypatch.setattr(native_batches, "BRING_S", 0)
 
 
 @contextlib.asynccontextmanager

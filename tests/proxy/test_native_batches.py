@@ -15,7 +15,9 @@ from faregate.upstreams.script import plain
 from tests.contract.batches import COST, GOOD, LEFT, OPENING, PATH, made, over
 from tests.contract.batches import good as called
 from tests.contract.natives import good, hasten, native
+from tests.contract.riders import until
 from tests.gateway import MODEL, ask, running
+from tests.postgres import URL
 from tests.upstreams.batch_peer import BatchPeer, succeeded
 
 
@@ -75,3 +77,23 @@ async def test_a_gateway_that_runs_nothing_of_batches_brings_nothing(folder: Pat
         await gate.running.worker.close(0)
 
         assert not peer.asked
+
+
+async def test_a_live_replicas_batches_are_its_own_and_both_bring_each_request_once(database: Path) -> None:
+    peer, second = BatchPeer(good, polls=10**6), BatchPeer(good, polls=1)
+    for name in ("one", "two"):
+        (database / name).mkdir()
+        (database / name / URL).write_text((database / URL).read_text())
+    async with native(database / "one", peer, node="one") as one, native(database / "two", second, node="two") as two:
+        key = await one.key()
+        batch_id = (await made(one, key, *(f"r{number}" for number in range(150))))["id"]
+        await until(lambda: sum(len(kept.requests) for of in (peer, second) for kept in of.batches.values()) == 150)
+        await two.running.worker.close(0)
+        assert all(native.ours for native in await two.running.store.natives.open())
+        assert all(native.ours for native in await one.running.store.natives.open())
+        for kept in (*peer.batches.values(), *second.batches.values()):
+            kept.polls = 0
+        handed = [request["custom_id"] for kept in peer.batches.values() for request in kept.requests]
+        handed += [request["custom_id"] for kept in second.batches.values() for request in kept.requests]
+        assert len(set(handed)) == 150
+        assert batch_id

@@ -12,11 +12,11 @@ from faregate.core.native_batch import GiveBack
 from faregate.edge import desk
 from faregate.proxy import native_run
 from faregate.upstreams.script import End, Play, plain
-from tests.contract.batches import COST, GOOD, LEFT, OPENING, made, over
+from tests.contract.batches import COST, GOOD, LEFT, OPENING, PATH, made, over
 from tests.contract.handmade import by_hand
 from tests.contract.natives import good, hasten, native
 from tests.contract.riders import until
-from tests.gateway import looking
+from tests.gateway import MODEL, ask, looking
 from tests.upstreams.batch_peer import BatchPeer
 
 
@@ -110,3 +110,24 @@ async def test_a_batch_that_was_given_up_for_lost_before_upstream_answered_is_ca
         assert turn.head.startswith(b"POST /v1/messages/batches/theirs/cancel ")
         assert batch_id.startswith("msgbatch_")
         turn.close()
+
+
+async def test_a_result_that_we_stumble_over_keeps_no_other_from_being_settled(folder: Path) -> None:
+    peer = BatchPeer(good, polls=10**6)
+    async with native(folder, peer) as gate:
+        key = await gate.key()
+        requests = [{"custom_id": name, "params": ask(model=name)} for name in (MODEL, "my-own-name")]
+        batch_id = (await gate.post(PATH, key, {"requests": requests})).json()["id"]
+        await until(lambda: bool(peer.batches))
+        prices = gate.running.store.prices
+        (theirs,) = peer.batches.values()
+        versions = prices._versions
+        prices._versions = []
+        theirs.polls = 1
+        await until(lambda: len(peer.billed) == 2)
+        found = await over(gate, key, batch_id)
+        prices._versions = versions
+
+        assert found["request_counts"]["errored"] == 2, "our queue has no price for them either"
+        assert (await gate.running.store.office.operator_accounts())["error_loss"] < 0
+        assert await gate.books() == (OPENING, 0)

@@ -18,6 +18,8 @@ from faregate.proxy.port import Gateway
 from faregate.store.port import Natives
 from faregate.upstreams.port import BatchUpstream
 
+BRING_S: Final = 5.0
+"""After a look that found nothing to bring: it reads through all that waits, and nobody is in a hurry."""
 FAILED_S: Final = 60.0
 """Before a batch is looked after again whose task failed by a fault of ours."""
 
@@ -42,6 +44,8 @@ class NativeBatches:
         self._runs: dict[str, NativeRun] = {}
         self._rests: dict[str, float] = {}
         """Until when an upstream is brought no batch, or a batch that failed here is left alone."""
+        self._bring_at = 0.0
+        """When to look next for what may be brought."""
         self._stopping = False
         self.models = tuple(model for models in self._roads.values() for model in models)
         """Those whose requests go to an upstream's batches first."""
@@ -57,7 +61,7 @@ class NativeBatches:
                 self._start(run, run.resume())
             if run is not None and native.canceling:
                 run.cancel()
-        if not any(run.bringing for run in self._runs.values()):
+        if asyncio.get_running_loop().time() >= self._bring_at and not any(run.bringing for run in self._runs.values()):
             await self._bring()
 
     async def close(self, wait_s: float) -> None:
@@ -89,6 +93,7 @@ class NativeBatches:
                 run = self._run(Native(wallet_id=wallet_id, id=id_, batch_id=batch_id, upstream=name))
                 self._start(run, run.begin(models))
                 return
+        self._bring_at = asyncio.get_running_loop().time() + BRING_S
 
     def _run(self, native: Native) -> NativeRun:
         return NativeRun(self._gate, self._natives, native, self._upstreams.get(native.upstream), self._find_key)
