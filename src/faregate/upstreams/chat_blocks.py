@@ -72,7 +72,7 @@ class Lane:
         return bool(self.name) and self.has_input()
 
     def has_input(self) -> bool:
-        """Of a tool call: whether its input is a whole object. It is judged once for each piece, since it may be long."""
+        """Of a tool call: whether its input is a whole object. It is judged once a piece, since it may be long."""
         if self.judged == len(self.pieces) or not self.pieces[-1].rstrip().endswith("}"):
             return False
         if arguments(self.whole) is not None:
