@@ -62,7 +62,7 @@ class ChatCall(Call):
             super().send(chunks)
 
     async def end(self, data: bytes) -> None:
-        await super().end(self._rewriter.feed(data))
+        await super().end(self._rewriter.end(data))
 
     async def refuse(self, error: GatewayError) -> None:
         if self.response_started:
