@@ -118,6 +118,14 @@ def test_a_text_of_nothing_is_none_wherever_something_else_is_said() -> None:
     assert answered["content"] == [{"type": "tool_result", "tool_use_id": "call_1", "content": ""}]
 
 
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_instructions_that_stand_alone_are_what_is_asked(role: str) -> None:
+    document = written(saying({"role": role, "content": "Say hello."}))
+    assert "system" not in document and document["messages"] == [{"role": "user", "content": "Say hello."}]
+    assert conversation([{"role": role, "content": " x"}, {"role": "assistant", "content": ""}])[2] == [0]
+    assert messages() == messages({"role": role, "content": ""}) == []
+
+
 def test_who_says_nothing_at_all_is_heard_and_answered_by_upstream() -> None:
     assert messages({"role": "user", "content": ""}) == [{"role": "user", "content": ""}]
 

@@ -32,6 +32,9 @@ def conversation(value: object) -> tuple[Content, list[dict[str, Any]], list[int
         with at(index):
             written.add(index, message)
     written.turn()
+    if not written.messages and (alone := written.prompt()):
+        # OpenAI answers instructions that stand alone; the Messages API answers messages.
+        return "", [{"role": "user", "content": alone}], [0]
     return written.prompt(), written.messages, written.origins
 
 
