@@ -258,9 +258,10 @@ class Translation:
         return ("tool_use" if self._blocks.called else "end_turn") if ended else self._reason
 
     def _usage(self) -> dict[str, Any]:
+        guess, text_bytes = self._asked.input_guess, self._blocks.bytes + self._hidden_bytes
         if self._counts is None:
-            return chat_usage.estimated(self._asked.input_guess, self._blocks.bytes + self._hidden_bytes)
-        return chat_usage.at_end(self._counts, warming=self._warming)
+            return chat_usage.estimated(guess, text_bytes)
+        return chat_usage.at_end(self._counts, input_guess=guess, text_bytes=text_bytes, warming=self._warming)
 
     @property
     def _warming(self) -> bool:
