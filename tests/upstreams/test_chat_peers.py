@@ -85,6 +85,13 @@ def test_a_peer_that_repeats_the_name_with_each_piece_calls_once() -> None:
     assert inputs(events) == [("a", {"x": {"y": {}}})]
 
 
+def test_another_tool_under_the_same_number_is_another_call_though_its_input_comes_later() -> None:
+    pieces = [called("a", '{"x":1}', index=0), called("b", "", index=0), {"index": 0, "function": {"arguments": "{}"}}]
+    assert inputs(streamed(*({"tool_calls": [piece]} for piece in pieces))) == [("a", {"x": 1}), ("b", {})]
+    # The name of the same tool, with nothing more, is only told again.
+    assert inputs(streamed(*({"tool_calls": [called("a", piece, index=0)]} for piece in ("{}", "")))) == [("a", {})]
+
+
 @pytest.mark.parametrize("nothing", ["null", "", None, "{}", {}])
 def test_a_call_without_input_has_an_empty_one(nothing: Any) -> None:
     assert plain({"tool_calls": [called("a", nothing, id="c")]})["content"][0]["input"] == {}

@@ -113,7 +113,7 @@ class Blocks:
         if index is None:
             index = self._last_call + 1 if call_id and not self._knows(call_id) else max(0, self._last_call)
         lane = self._calls.get(index)
-        if lane is None or (name and _begins_another(lane, call_id, piece)):
+        if lane is None or (name and _begins_another(lane, call_id, name, piece)):
             lane = self._calls[index] = self._begin(Lane("tool_use", call_id))
             self.called = True
         self._last_call = index
@@ -234,12 +234,13 @@ class Blocks:
         return any(lane.id == call_id for lane in self._calls.values())
 
 
-def _begins_another(lane: Lane, call_id: str, piece: str) -> bool:
+def _begins_another(lane: Lane, call_id: str, name: str, piece: str) -> bool:
     """Whether what comes under the number of a call is the next one: by its id, or, where none is told, because the
-    input of the one before is whole and this begins again."""
+    input of the one before is whole and this begins again, or is of another tool."""
     if call_id and lane.id:
         return call_id != lane.id
-    return bool(lane.name) and piece.lstrip().startswith("{") and lane.has_input()
+    again = piece.lstrip().startswith("{") or name != lane.name
+    return bool(lane.name) and again and lane.has_input()
 
 
 def arguments(text: str) -> dict[str, Any] | None:
