@@ -145,6 +145,13 @@ def test_what_cannot_be_kept_is_refused_by_its_name(given: Document, path: str) 
     assert refused.value.path == path
 
 
+def test_who_asks_is_told_as_the_messages_api_takes_it() -> None:
+    assert written(chat(user="u-1"))["metadata"] == {"user_id": "u-1"}
+    for user in ("ann@example.com", "u" * 257):
+        told = [written(chat(**{name: user}))["metadata"]["user_id"] for name in ("user", "safety_identifier")]
+        assert told[0] == told[1] != user and len(told[0]) == 64
+
+
 def test_without_messages_there_is_nothing_to_translate() -> None:
     for nothing in ({"model": MODEL}, {"model": MODEL, "messages": None}):
         with pytest.raises(Malformed, match="messages: Field required"):

@@ -61,4 +61,7 @@ class Peer:
 
     def redact(self, text: str) -> str:
         """What upstream said, without our keys at it and its address."""
-        return self.keys.redact(text).replace(self.origin.target, "[redacted]")
+        text = self.keys.redact(text).replace(self.origin.target, "[redacted]")
+        # Where the port is the scheme's own, an address is written without it. A name of one label may be any word.
+        host = self.origin.host
+        return text.replace(host, "[redacted]") if "." in host or ":" in host else text

@@ -8,6 +8,7 @@ paths; the rest is judged as any request to the Messages API is, and `Chat.place
     translate(document, max_output)  ->  Chat, or Malformed
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -21,6 +22,8 @@ from faregate.wire.shape import EXTRA, Malformed, at, boolean, number, one_of, r
 
 STRANGERS_MAX: Final = 32
 """Keys that nobody knows and that the answer's header must name: no client sends more."""
+
+USER_CHARS_MAX: Final = 256
 
 TEMPERATURE_MAX: Final = 2
 """OpenAI's scale ends here, the Messages API's at 1."""
@@ -114,10 +117,17 @@ def translate(document: dict[str, Any], max_output: Callable[[Any], int]) -> Cha
     written |= _sampling(given, dropped)
     written |= _output(given)
     if (user := given.get("safety_identifier", given.get("user"))) is not None:
-        written["metadata"] = {"user_id": user}
+        written["metadata"] = {"user_id": _opaque(user)}
     return Chat(
         document=written, dropped=tuple(dropped), include_usage=_usage_wanted(given), origins=tuple(origins), cap=cap
     )
+
+
+def _opaque(user: object) -> object:
+    """An id as the Messages API takes it, which refuses addresses of people, and what is long."""
+    if type(user) is not str or ("@" not in user and len(user) <= USER_CHARS_MAX):
+        return user
+    return hashlib.sha256(user.encode()).hexdigest()
 
 
 def _left_out(given: dict[str, Any]) -> list[str]:
