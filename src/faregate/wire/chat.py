@@ -115,7 +115,7 @@ def translate(document: dict[str, Any], max_output: Callable[[Any], int]) -> Cha
     if (chosen := choice(given, offered=bool(offered))) is not None:
         written["tool_choice"] = chosen
     written |= _sampling(given, dropped)
-    written |= _output(given)
+    written |= _output(given, dropped)
     if (user := given.get("safety_identifier", given.get("user"))) is not None:
         written["metadata"] = {"user_id": _opaque(user)}
     return Chat(
@@ -168,7 +168,7 @@ def _sampling(given: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
     return written
 
 
-def _output(given: dict[str, Any]) -> dict[str, Any]:
+def _output(given: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if "reasoning_effort" in given:
         one_of(given["reasoning_effort"], ("none", "minimal", *EFFORTS), "reasoning_effort")
@@ -177,10 +177,9 @@ def _output(given: dict[str, Any]) -> dict[str, Any]:
     if "response_format" in given:
         form = table(given, "response_format")
         with at("response_format"):
-            if form.get("type") == "json_object":
-                why = "JSON is promised by a schema alone: send it as type 'json_schema', or ask for JSON in a message"
-                raise Malformed(f"Not supported here: {why}", "type")
-            one_of(form.get("type"), ("text", "json_schema"), "type")
+            one_of(form.get("type"), ("text", "json_object", "json_schema"), "type")
+            if form["type"] == "json_object":
+                dropped.append("response_format")  # JSON is promised by a schema alone.
             if form["type"] == "json_schema":
                 named = table(form, "json_schema")
                 with at("json_schema"):
