@@ -127,7 +127,7 @@ async def test_what_is_not_an_outage_opens_no_breaker(tmp_path: Path, status: in
 
 
 async def test_streams_that_break_off_are_held_against_their_upstream(tmp_path: Path) -> None:
-    toml = '[breaker]\nwindow_calls_min = 4\nrest_s = 50\n[[costs]]\nupstream = "hand"\nshare = "0.8"\n'
+    toml = '[breaker]\nwindow_calls_min = 2\nrest_s = 50\n[[costs]]\nupstream = "hand"\nshare = "0.8"\n'
     async with by_hand(tmp_path, toml=toml) as (gate, upstream):
         key = await gate.key()
         for _ in range(2):

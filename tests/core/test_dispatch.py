@@ -70,6 +70,16 @@ def test_when_nobody_is_up_the_one_that_is_soonest_due_is_asked_anyway_and_its_a
     assert dispatch.state("a", 2) is State.CLOSED and dispatch.state("b", 2) is State.OPEN
 
 
+def test_when_nobody_is_up_a_retry_goes_to_another_than_who_has_just_failed() -> None:
+    dispatch = without("a")
+    for _ in range(UNREACHABLE_MAX):
+        end(dispatch, "b", 2, alive=False)
+
+    assert turn(dispatch, 1, now_s=2, last="a") == Turn("b", anyway=True)
+    assert turn(dispatch, 1, now_s=2, last="b") == Turn("a", anyway=True)
+    assert turn(dispatch, 1, now_s=2, last="a", names=("a",)) == Turn("a", anyway=True)
+
+
 def test_a_failure_of_one_that_was_asked_anyway_makes_its_rest_no_longer() -> None:
     dispatch = without("a")
     permit = dispatch.begin("a", "m", 1, anyway=True)
