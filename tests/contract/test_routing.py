@@ -169,6 +169,16 @@ async def test_who_asked_to_be_left_alone_is_not_asked_by_the_next_call_either(t
         assert breaker(gate) == "closed"
 
 
+async def test_a_failure_that_mends_itself_is_not_kept_waiting_by_the_rest_of_another(tmp_path: Path) -> None:
+    async with two_upstreams(tmp_path) as (gate, second):
+        key = await gate.key()
+        gate.running.gate.dispatch.bad("second", 0, MODEL, time.monotonic(), alive=True, unreachable=False,
+                                       asked_ms=20_000)  # fmt: skip
+        gate.upstream.play([failure(500, "api_error", "x"), plain(GOOD)])
+        assert (await gate.message(key)).status_code == 200
+        assert (len(gate.upstream.log), len(second.log)) == (2, 0)
+
+
 @pytest.mark.parametrize("rest_s", ["1", "3600"])
 async def test_a_call_is_not_kept_waiting_by_what_its_only_upstream_said_to_another(
     tmp_path: Path, rest_s: str

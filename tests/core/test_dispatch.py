@@ -126,6 +126,16 @@ def test_who_has_just_failed_is_asked_again_only_where_nobody_else_can_be_in_tim
     assert turn(dispatch, 1, last="b", patience_ms=patience_ms) == expected
 
 
+@pytest.mark.parametrize(("own_ms", "expected"), [(1_999, Turn("b", 1_999)), (2_000, Turn("a", 2_000))])
+def test_who_has_just_failed_is_asked_again_when_it_said_so_if_that_is_sooner_than_others(
+    own_ms: int, expected: Turn
+) -> None:
+    dispatch = Dispatch()
+    end(dispatch, "a", 0, alive=True, asked_ms=2_000)
+    end(dispatch, "b", 0, alive=True, asked_ms=own_ms)
+    assert turn(dispatch, 1, last="b", patience_ms=1_000) == expected
+
+
 def test_an_earlier_end_of_a_rest_is_not_believed_and_a_later_one_is() -> None:
     dispatch = Dispatch()
     early, late = (dispatch.begin("a", "m", 0) for _ in range(2))

@@ -72,8 +72,8 @@ class Dispatch:
     def turn(
         self, names: Sequence[str], number: int, model: str, now_s: float, *, last: str | None, patience_ms: int
     ) -> Turn:
-        """The upstream for a call's attempt of this number, counted from 0. `last` is the one that has just failed;
-        nothing longer than `patience_ms` can be waited for.
+        """The upstream for a call's attempt of this number, counted from 0. `last` is the one that has just failed; it
+        is asked again before others that rest for longer than itself and than `patience_ms`.
         """
         soonest = own = None
         due, due_rank = names[0], (True, math.inf)
@@ -92,7 +92,7 @@ class Dispatch:
                 return Turn(name, wait_ms)
             elif soonest is None or wait_ms < (soonest.wait_ms or 0):
                 soonest = Turn(name, wait_ms)
-        if soonest is not None and (own is None or (soonest.wait_ms or 0) <= patience_ms):
+        if soonest is not None and (own is None or (soonest.wait_ms or 0) <= max(own.wait_ms or 0, patience_ms)):
             return soonest
         return own or Turn(due, anyway=True)
 

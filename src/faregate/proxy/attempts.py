@@ -175,7 +175,7 @@ class Attempts:
             turn = dispatch.turn(
                 names, number - 1, model, now,
                 last=self.made[-1].upstream if self.made else None,
-                patience_ms=gate.retry.budget_ms - elapsed_ms,
+                patience_ms=min(gate.retry.budget_ms - elapsed_ms, gate.retry.wait_ms_max),
             )  # fmt: skip
             anyway, pause_ms = turn.anyway, 0
             if failed is None:
