@@ -32,6 +32,8 @@ from faregate.wire.usage import NOTHING, Usage
 
 PLAIN_BYTES_MAX: Final = 64 * 1024 * 1024
 """A plain answer is held whole until it is paid for."""
+FIRST_BYTES_MAX: Final = 1024 * 1024
+"""And of a stream what comes before its message_start: pings, as a rule."""
 
 
 class Reply(msgspec.Struct, kw_only=True):
@@ -260,6 +262,8 @@ class Attempts:
             first += stream.feed(data)
             if not data:
                 stream.end()
+            if len(first) > FIRST_BYTES_MAX and stream.progress is Progress.WAITING:
+                raise broken("too_large", "The upstream's stream does not begin.")
         if stream.fault is not None:
             if (usage := stream.meter.close().usage) != NOTHING:
                 self.lost.append(usage)
