@@ -5,6 +5,7 @@ Method: a source whose fetches the test lets go one by one; whether what it gave
 """
 
 import asyncio
+import logging
 import threading
 
 import pytest
@@ -160,6 +161,7 @@ async def test_the_operator_reads_once_that_fetches_fail_and_never_what_a_provid
 ) -> None:
     source = Source()
     keys = renewal(source)
+    caplog.set_level(logging.WARNING, logger=Renewal.__module__)
     errors = (Exception("is away", {"id_token": "hunter2"}), OSError(), None, OSError(2, "No such file"))
     for error, lines in zip(errors, (1, 1, 1, 2), strict=True):
         source.error = error
