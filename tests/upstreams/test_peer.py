@@ -31,7 +31,7 @@ async def post(peer: Peer) -> Answer:
     def head_of(key: Key) -> bytes:
         return request_head(peer.origin, f"{peer.prefix}/x", peer.key_headers(key))
 
-    return await peer.post(head_of, b"{}", first_byte_s=10, on_wire=None)
+    return await peer.post(head_of, b"{}", model="m", first_byte_s=10, on_wire=None)
 
 
 def peer_of(server: ChatPeer, transport: Transport, *keys: str, auth: Auth = "bearer") -> Peer:
