@@ -20,6 +20,7 @@ from faregate.core.estimate import Estimator
 from faregate.core.ledger import Outcome
 from faregate.core.money import ZERO, Nanos
 from faregate.core.pricing import in_force
+from faregate.core.routing import Routes
 from faregate.proxy import entry
 from faregate.proxy.fare import Fare, appraise
 from faregate.proxy.port import Gateway
@@ -129,6 +130,7 @@ class _Gate:
         self.now_ms = now_ms
         self.estimator = Estimator()
         self.prices = self
+        self.routes = Routes([])
         self._catalog = catalog
 
     def price(self, model: str, now_ms: int) -> Any:

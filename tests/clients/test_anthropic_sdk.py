@@ -227,7 +227,7 @@ async def test_models_are_listed_paged_and_retrieved(client: anthropic.AsyncAnth
     assert haiku in listed
     assert (haiku.lifecycle, haiku.max_input_tokens, haiku.max_tokens) == ("active", 200_000, 8192)
     assert haiku.capabilities is not None and haiku.capabilities.image_input.supported
-    assert not haiku.capabilities.batch.supported
+    assert haiku.capabilities.batch.supported
 
 
 async def test_prewarming_the_cache_generates_nothing(client: anthropic.AsyncAnthropic) -> None:

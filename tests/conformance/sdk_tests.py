@@ -73,7 +73,7 @@ async def _suite(house: House, sdk: Path, name: str, key: str, folder: Path) -> 
     pytest = Pytest(house, sdk, key, folder / f"report-{name.replace('/', '-')}.jsonl")
     first = sorted_out(await pytest.run([str(_path(sdk, name).relative_to(sdk))]))
     last, reasons, dropped = first, list(first.refused.values()), list[str]()
-    while more := {reason.partition(":")[0].partition(".")[0] for reason in last.refused.values()} - set(dropped):
+    while more := {_parameter(reason) for reason in last.refused.values()} - set(dropped):
         dropped += sorted(more)
         last = sorted_out(await pytest.run(sorted(first.refused), drop=dropped))
         reasons += last.refused.values()
@@ -88,6 +88,11 @@ async def _suite(house: House, sdk: Path, name: str, key: str, folder: Path) -> 
         unknown=first.unknown,
         wrong=(*first.wrong, *again),
     )
+
+
+def _parameter(reason: str) -> str:
+    """The parameter that a refusal names, in a batch or by itself."""
+    return re.sub(r"^requests\.\d+\.params\.", "", reason).partition(":")[0].partition(".")[0]
 
 
 class Pytest:

@@ -206,7 +206,7 @@ async def test_keys_are_judged_as_at_the_other_door(folder: Path) -> None:
         ({"messages": []}, 400, "messages"),
         ({"tools": [{"type": "function", "function": {"name": "not a name"}}]}, 400, "tools.0.function.name"),
         ({"tool_choice": "required"}, 400, "tool_choice.type"),
-        ({"mcp": 1, "response_format": {"type": "json_object"}}, 400, "response_format.type"),
+        ({"mcp": 1, "response_format": {"type": "xml"}}, 400, "response_format.type"),
         ({"messages": [{"role": "system", "content": "x"}, {"role": "user", "content": [
             {"type": "image_url", "image_url": {"url": "data:image/tiff;base64,AAAA"}}]}]}, 400, "messages.1"),
     ],

@@ -127,7 +127,7 @@ async def test_what_is_not_an_outage_opens_no_breaker(tmp_path: Path, status: in
 
 
 async def test_streams_that_break_off_are_held_against_their_upstream(tmp_path: Path) -> None:
-    toml = '[breaker]\nwindow_calls_min = 4\nrest_s = 50\n[[costs]]\nupstream = "hand"\nshare = "0.8"\n'
+    toml = '[breaker]\nwindow_calls_min = 2\nrest_s = 50\n[[costs]]\nupstream = "hand"\nshare = "0.8"\n'
     async with by_hand(tmp_path, toml=toml) as (gate, upstream):
         key = await gate.key()
         for _ in range(2):
@@ -167,6 +167,16 @@ async def test_who_asked_to_be_left_alone_is_not_asked_by_the_next_call_either(t
             assert (await gate.message(key)).status_code == 200
         assert (len(gate.upstream.log), len(second.log)) == (1, 3)
         assert breaker(gate) == "closed"
+
+
+async def test_a_failure_that_mends_itself_is_not_kept_waiting_by_the_rest_of_another(tmp_path: Path) -> None:
+    async with two_upstreams(tmp_path) as (gate, second):
+        key = await gate.key()
+        gate.running.gate.dispatch.bad("second", 0, MODEL, time.monotonic(), alive=True, unreachable=False,
+                                       asked_ms=20_000)  # fmt: skip
+        gate.upstream.play([failure(500, "api_error", "x"), plain(GOOD)])
+        assert (await gate.message(key)).status_code == 200
+        assert (len(gate.upstream.log), len(second.log)) == (2, 0)
 
 
 @pytest.mark.parametrize("rest_s", ["1", "3600"])

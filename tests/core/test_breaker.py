@@ -62,6 +62,21 @@ def test_half_of_a_windows_attempts_open_it_once_there_are_enough() -> None:
     assert breaker.state(0) is State.OPEN
 
 
+def test_a_stream_that_broke_off_is_one_attempt_that_failed() -> None:
+    breaker = Breaker(Bounds(failures_max=100, window_calls_min=20))
+    streams = [asked(breaker, 0) for _ in range(20)]
+    for permit in streams:
+        breaker.good(permit, 0)
+    for permit in streams[:9]:
+        breaker.broke(permit, 1)
+    assert breaker.state(1) is State.CLOSED, "nine of twenty"
+    breaker.broke(streams[9], 1)
+    assert breaker.state(1) is State.OPEN, "half of them"
+
+    breaker.broke(streams[10], 4)
+    assert breaker.due_s(4) == 2, "what broke off later prolongs nothing"
+
+
 @pytest.mark.parametrize(("age_s", "state"), [(5, State.OPEN), (10, State.CLOSED), (1_000, State.CLOSED)])
 def test_what_is_older_than_a_window_is_forgotten(age_s: float, state: State) -> None:
     breaker = Breaker(BOUNDS)

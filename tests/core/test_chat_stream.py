@@ -133,6 +133,21 @@ def test_the_end_and_all_that_looks_like_it_come_with_the_last_frame() -> None:
     assert after.endswith(DONE) and DONE not in before
 
 
+@pytest.mark.parametrize("last", [
+    b'data: {"type":"message_stop","index":"x"}\n\n', b'event: ping\ndata: {"type":"message_stop"}\n\n',
+    b'event: news\ndata: {"type":"message_stop"}\n\n', b'event: message_stop\ndata: {"message":7}\n\n',
+])  # fmt: skip
+def test_what_is_billed_has_an_end_whatever_upstream_writes_of_it(last: bytes) -> None:
+    frames = frames_of(message({"type": "text", "text": "Hello"}))
+    whole = b"".join(frames)
+    as_it_comes, again = ChunkStream(include_usage=True), ChunkStream(include_usage=True)
+    body = as_it_comes.feed(b"".join(frames[:-1])) + as_it_comes.end(last)
+
+    assert chunks(body) == chunks(ChunkStream(include_usage=True).feed(whole))
+    assert body.endswith(DONE) and body.count(DONE) == 1
+    assert again.end(whole) == ChunkStream(include_usage=True).feed(whole)
+
+
 def test_usage_is_given_where_it_was_asked_for_alone() -> None:
     body = fed(*frames_of(message()), include_usage=False)
 

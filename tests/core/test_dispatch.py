@@ -70,6 +70,16 @@ def test_when_nobody_is_up_the_one_that_is_soonest_due_is_asked_anyway_and_its_a
     assert dispatch.state("a", 2) is State.CLOSED and dispatch.state("b", 2) is State.OPEN
 
 
+def test_when_nobody_is_up_a_retry_goes_to_another_than_who_has_just_failed() -> None:
+    dispatch = without("a")
+    for _ in range(UNREACHABLE_MAX):
+        end(dispatch, "b", 2, alive=False)
+
+    assert turn(dispatch, 1, now_s=2, last="a") == Turn("b", anyway=True)
+    assert turn(dispatch, 1, now_s=2, last="b") == Turn("a", anyway=True)
+    assert turn(dispatch, 1, now_s=2, last="a", names=("a",)) == Turn("a", anyway=True)
+
+
 def test_a_failure_of_one_that_was_asked_anyway_makes_its_rest_no_longer() -> None:
     dispatch = without("a")
     permit = dispatch.begin("a", "m", 1, anyway=True)
@@ -114,6 +124,16 @@ def test_who_has_just_failed_is_asked_again_only_where_nobody_else_can_be_in_tim
     dispatch = Dispatch()
     end(dispatch, "a", 0, alive=True, asked_ms=2_000)
     assert turn(dispatch, 1, last="b", patience_ms=patience_ms) == expected
+
+
+@pytest.mark.parametrize(("own_ms", "expected"), [(1_999, Turn("b", 1_999)), (2_000, Turn("a", 2_000))])
+def test_who_has_just_failed_is_asked_again_when_it_said_so_if_that_is_sooner_than_others(
+    own_ms: int, expected: Turn
+) -> None:
+    dispatch = Dispatch()
+    end(dispatch, "a", 0, alive=True, asked_ms=2_000)
+    end(dispatch, "b", 0, alive=True, asked_ms=own_ms)
+    assert turn(dispatch, 1, last="b", patience_ms=1_000) == expected
 
 
 def test_an_earlier_end_of_a_rest_is_not_believed_and_a_later_one_is() -> None:

@@ -4,6 +4,7 @@ Method: a played connection, as in test_call; over real sockets the same is said
 """
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -42,6 +43,20 @@ async def test_the_story_hears_a_messages_request_bounded_by_its_model(model: An
     _, document = await asked(model=model)
 
     assert document == {"model": model, "max_tokens": max_tokens, "messages": ASK["messages"]}
+
+
+async def test_nothing_of_a_request_is_kept_but_what_the_story_hears() -> None:
+    text = "x" * 4_000_000
+    call = ChatCall(PlayedLine(), [], Intake(), "req_1")
+    call.catalog = load_catalog()
+    call.take(json.dumps({**ASK, "messages": [{"role": "user", "content": text}]}).encode())
+    call.more_body = False
+    tracemalloc.start()
+    try:
+        heard = await call.body()
+        assert tracemalloc.get_traced_memory()[0] < 2 * len(heard)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("body", "code"), [(b"{", "invalid_body"), (b"[]", "invalid_body"), (b"{}", "invalid_param")])

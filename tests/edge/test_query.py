@@ -46,7 +46,6 @@ def test_a_nul_is_refused_by_the_name_of_its_field() -> None:
     assert text_of("model", "ab") == "ab"
 
 
-def test_a_cursor_is_a_place_in_the_list() -> None:
-    assert position_of(["a", "b"], "b", "after_id") == 1
-    with pytest.raises(InvalidRequest, match=r"^after_id: c is not in the list"):
-        position_of(["a", "b"], "c", "after_id")
+def test_a_cursor_is_a_place_in_the_list_or_beyond_its_ends() -> None:
+    assert position_of(["a", "b"], "b", otherwise=2) == 1
+    assert position_of(["a", "b"], "c", otherwise=2) == 2

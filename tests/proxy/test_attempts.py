@@ -72,6 +72,19 @@ async def test_an_answer_to_a_stream_that_is_not_one_is_not_good(tmp_path: Path)
         assert [a.error for a in made.made] == ["not_a_stream", "not_a_stream", None]
 
 
+async def test_a_stream_that_never_begins_is_not_kept_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ping = b'event: ping\ndata: {"type": "ping"}\n\n'
+    monkeypatch.setattr(attempts, "FIRST_BYTES_MAX", 2 * len(ping))
+    endless = events([ping] * 3, ending=End.STALL, ending_after=3)
+    async with standing(tmp_path, script=[endless, events([ping, ping, *FRAMES])]) as gate:
+        made = await attempts_of(gate, wait_ms=1)
+        async with asyncio.timeout(20):
+            reply = await made.reach()
+
+        assert [a.error for a in made.made] == ["too_large", None] and reply.first.startswith(ping + ping)
+        reply.answer.cancel()
+
+
 async def test_each_failure_is_remembered_with_its_wait(tmp_path: Path) -> None:
     script = [failure(529, "overloaded_error", "no"), failure(500, "api_error", "no", retry_after="0"), stream(GOOD)]
     async with standing(tmp_path, script=script) as gate:

@@ -64,6 +64,40 @@ async def test_an_upstream_that_stays_in_trouble_is_an_errored_result(
         assert await gate.books() == (OPENING, 0)
 
 
+async def test_an_outage_is_waited_for_and_counted_against_no_request(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "PAUSE_MS", 1)
+    monkeypatch.setattr(rules, "OUTAGE_PAUSE_MS", 1)
+    monkeypatch.setattr(rules, "OUTAGE_REST_S", 0)
+    script = [failure(500, "api_error", "no") for _ in range(2 * rules.TRIES_MAX)] + [plain(GOOD)]
+    toml = "[retry]\nattempts_max = 1\n[breaker]\nfailures_max = 2\nrest_s = 50"
+    async with running(folder, script=script, toml=toml) as gate:
+        async with sdk(gate, await gate.key()) as client:
+            made = await client.messages.batches.create(requests=body("patient")["requests"])
+            assert (await ended(client, made.id)).request_counts.succeeded == 1
+
+        assert len(gate.upstream.log) == 2 * rules.TRIES_MAX + 1
+        assert await gate.books() == (OPENING - COST, 0)
+
+
+async def test_an_outage_in_which_upstream_may_bill_each_try_is_not_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "PAUSE_MS", 1)
+    monkeypatch.setattr(rules, "OUTAGE_PAUSE_MS", 3_600_000)
+    monkeypatch.setattr(rules, "TRIES_MAX", 2)
+    deadline = "timeouts = { first_byte_s = 0.05, total_s = 0.05 }\n"
+    toml = "[retry]\nattempts_max = 1\n[breaker]\nfailures_max = 1\nrest_s = 50"
+    async with by_hand(folder, entry=deadline, toml=toml) as (gate, upstream):
+        async with sdk(gate, await gate.key()) as client:
+            made = await client.messages.batches.create(requests=body("silent")["requests"])
+            assert (await ended(client, made.id)).request_counts.errored == 1
+
+        assert upstream.turns == 2
+        assert (await gate.running.store.office.operator_accounts())["error_loss"] < 0
+
+
 async def test_what_a_revoked_key_has_waiting_is_not_run(folder: Path) -> None:
     async with left(folder) as gate:
         key, other = await gate.key(), await gate.key()

@@ -246,3 +246,14 @@ async def test_a_fault_of_our_own_with_the_hold_open_releases_it(tmp_path: Path)
         assert (receipt["state"], receipt["outcome"]) == ("released", "gateway_error")
         assert watcher.records[0].outcome is Outcome.GATEWAY_ERROR
         assert await gate.books() == (OPENING, 0)
+
+
+def test_letting_go_of_an_error_ends_where_its_causes_come_back_to_it() -> None:
+    first, second = ValueError(), KeyError()
+    for error, cause in ((first, second), (second, first)):
+        with contextlib.suppress(Exception):
+            raise error from cause
+    assert first.__cause__ is second and second.__cause__ is first
+
+    story._let_go(first)
+    assert first.__traceback__ is None and second.__traceback__ is None

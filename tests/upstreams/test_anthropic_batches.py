@@ -157,3 +157,21 @@ async def test_a_redirect_of_results_is_not_followed(pair: Pair) -> None:
     with pytest.raises(BatchRefused):
         await lines(pair.batches([elsewhere]))
     assert len(pair.server.log) == 1
+
+
+async def test_a_header_of_the_callers_that_cannot_be_sent_refuses_the_batch_before_anything_is(pair: Pair) -> None:
+    with pytest.raises(BatchRefused, match="anthropic-beta") as refusal:
+        await pair.create(pair.batches([]), b"{}", beta="a\xa0")
+
+    assert not refusal.value.again and not pair.wire and not pair.server.log
+
+
+async def test_a_key_whose_queue_is_full_still_serves_calls(pair: Pair) -> None:
+    pair.server.play([failure(429, "rate_limit_error", "full")] * 2)
+    upstream = Anthropic(name="up", base_url=pair.server.base_url, api_keys=KEYS, transport=pair.transport)
+    with pytest.raises(BatchRefused):
+        await pair.create(upstream.batches, b"{}")
+    answers = [await upstream.send(ask()) for _ in KEYS]
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert {seen.headers["x-api-key"] for seen in list(pair.server.log)[2:]} == set(KEYS)

@@ -52,6 +52,23 @@ def test_sampling_and_stops_are_passed_on() -> None:
     assert stops({}) == []
 
 
+def test_a_user_that_is_longer_than_peers_take_is_told_by_its_hash() -> None:
+    assert told(metadata={"user_id": "u" * 64})["user"] == "u" * 64
+    long = [told(metadata={"user_id": f"user_{at}_" + "a" * 100})["user"] for at in (1, 1, 2)]
+    assert [len(user) for user in long] == [64] * 3 and long[0] == long[1] != long[2]
+
+
+def test_a_tool_that_takes_nothing_has_properties_that_are_none() -> None:
+    schemas: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"type": "object"}, {"type": "object", "properties": {}}),
+        ({"type": "object", "properties": {"x": {}}}, {"type": "object", "properties": {"x": {}}}),
+        ({"anyOf": []}, {"anyOf": []}),
+    ]
+    for schema, there in schemas:
+        tool = {"name": "t", "input_schema": schema}
+        assert told(tools=[tool])["tools"][0]["function"]["parameters"] == there
+
+
 def test_openai_itself_knows_no_top_k() -> None:
     with pytest.raises(Unsupported, match=r"^top_k: "):
         told(official=True, top_k=3)

@@ -41,7 +41,7 @@ def test_a_meter_bills_cached_tokens_once() -> None:
     meter.start(at_start(None, 99))
     found = counts(usage(40, 7, cached=30))
     assert found is not None
-    meter.delta(at_end(found, warming=False))
+    meter.delta(at_end(found, input_guess=99, text_bytes=0, warming=False))
     meter.stop()
     reading = meter.close()
     assert (reading.usage.input, reading.usage.cache_read, reading.usage.output) == (10, 30, 7)
@@ -59,5 +59,24 @@ def test_a_meter_knows_our_own_count_from_the_peers() -> None:
 
 def test_thinking_is_told_within_the_output_and_a_pre_warm_has_none() -> None:
     found = Counts(prompt=9, cached=0, completion=7, reasoning=5)
-    assert at_end(found, warming=False)["output_tokens_details"] == {"thinking_tokens": 5}
-    assert at_end(found, warming=True)["output_tokens"] == 0
+    assert at_end(found, input_guess=99, text_bytes=0, warming=False)["output_tokens_details"] == {"thinking_tokens": 5}
+    assert at_end(found, input_guess=99, text_bytes=0, warming=True)["output_tokens"] == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "text_bytes", "billed"),
+    [(0, 7, 41, (99, 7, "counted")), (40, 0, 41, (40, 11, "counted")), (0, 0, 41, (99, 11, "counted")),
+     (40, 0, 0, (40, 0, "upstream")), (40, 7, 41, (40, 7, "upstream"))],
+)  # fmt: skip
+def test_a_zero_for_what_was_there_is_counted_by_us(
+    prompt: int, completion: int, text_bytes: int, billed: tuple[int, int, str]
+) -> None:
+    found = counts(usage(prompt, completion))
+    assert found is not None
+    meter = Meter()
+    meter.start(at_start(found, 99))
+    assert meter.close().usage.input == billed[0]  # What a caller who hangs up now is billed.
+    meter.delta(at_end(found, input_guess=99, text_bytes=text_bytes, warming=False))
+    meter.stop()
+    reading = meter.close()
+    assert (reading.usage.input, reading.usage.output, reading.basis) == billed

@@ -15,8 +15,8 @@ class Clock:
         return self.now
 
 
-def order(keys: Keys) -> list[str | None]:
-    return [key.secret for key in keys.in_turn()]
+def order(keys: Keys, model: str = "m") -> list[str | None]:
+    return [key.secret for key in keys.in_turn(model)]
 
 
 def test_each_call_begins_with_the_next_key_and_knows_the_others() -> None:
@@ -28,7 +28,7 @@ def test_each_call_begins_with_the_next_key_and_knows_the_others() -> None:
 def test_a_key_that_is_refused_rests_and_comes_back(status: int) -> None:
     clock = Clock()
     keys = Keys(["a", "b"], clock=clock)
-    assert keys.refused(keys.all[0], status, {})
+    assert keys.refused(keys.all[0], "m", status, {})
     assert [order(keys) for _ in range(3)] == [["b"]] * 3
     clock.now += REST_S[status]
     assert sorted(map(str, order(keys))) == ["a", "b"]
@@ -37,25 +37,33 @@ def test_a_key_that_is_refused_rests_and_comes_back(status: int) -> None:
 @pytest.mark.parametrize("status", [200, 400, 404, 500, 529])
 def test_what_is_not_about_the_key_is_not_held_against_it(status: int) -> None:
     keys = Keys(["a", "b"])
-    assert not keys.refused(keys.all[0], status, {"retry-after": "9"})
-    assert len(keys.in_turn()) == 2
+    assert not keys.refused(keys.all[0], "m", status, {"retry-after": "9"})
+    assert len(keys.in_turn("m")) == 2
 
 
 def test_a_rate_rests_as_long_as_upstream_asks_within_reason() -> None:
     clock = Clock()
     keys = Keys(["a", "b"], clock=clock)
-    keys.refused(keys.all[0], 429, {"retry-after": "3"})
+    keys.refused(keys.all[0], "m", 429, {"retry-after": "3"})
     clock.now += 3
-    assert len(keys.in_turn()) == 2
-    keys.refused(keys.all[0], 429, {"retry-after": "86400"})
+    assert len(keys.in_turn("m")) == 2
+    keys.refused(keys.all[0], "m", 429, {"retry-after": "86400"})
     clock.now += REST_S_MAX
-    assert len(keys.in_turn()) == 2
+    assert len(keys.in_turn("m")) == 2
+
+
+@pytest.mark.parametrize(("status", "others"), [(401, ["b"]), (403, ["a", "b"]), (429, ["a", "b"])])
+def test_a_rate_or_a_permission_is_of_one_model_and_a_key_that_is_none_of_all(status: int, others: list[str]) -> None:
+    keys = Keys(["a", "b"], clock=Clock())
+    keys.refused(keys.all[0], "m", status, {})
+    assert order(keys) == ["b"]
+    assert sorted(map(str, order(keys, "other"))) == others
 
 
 def test_when_all_rest_the_one_that_rests_least_is_used() -> None:
     keys = Keys(["a", "b"], clock=Clock())
-    keys.refused(keys.all[0], 429, {})
-    keys.refused(keys.all[1], 401, {})
+    keys.refused(keys.all[0], "m", 429, {})
+    keys.refused(keys.all[1], "m", 401, {})
     assert [order(keys) for _ in range(3)] == [["a"]] * 3
 
 

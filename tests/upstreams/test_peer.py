@@ -31,7 +31,7 @@ async def post(peer: Peer) -> Answer:
     def head_of(key: Key) -> bytes:
         return request_head(peer.origin, f"{peer.prefix}/x", peer.key_headers(key))
 
-    return await peer.post(head_of, b"{}", first_byte_s=10, on_wire=None)
+    return await peer.post(head_of, b"{}", model="m", first_byte_s=10, on_wire=None)
 
 
 def peer_of(server: ChatPeer, transport: Transport, *keys: str, auth: Auth = "bearer") -> Peer:
@@ -86,3 +86,15 @@ async def test_without_a_key_none_is_sent_and_there_are_two_ways_to_send_one(tra
         bare, named = (asked.headers for asked in server.log)
         assert "authorization" not in bare and "x-api-key" not in bare
         assert named["x-api-key"] == "k" and "authorization" not in named
+
+
+def test_what_upstream_said_is_without_its_address_however_it_is_written(transport: Transport) -> None:
+    for url, text in (
+        ("https://llm.corp.example/v1", "no model at https://llm.corp.example/v1, llm.corp.example:443"),
+        ("http://10.0.0.7:8000", "no model at http://10.0.0.7/v1, 10.0.0.7:8000"),
+    ):
+        peer = Peer(base_url=url, api_keys=["hunter2"], auth="bearer", transport=transport)
+        told = peer.redact(text + " with hunter2")
+        assert told.count("[redacted]") == 3 and not any(word in told for word in ("corp", "10.0", "hunter2"))
+    short = Peer(base_url="http://model:8000", api_keys=[], auth="bearer", transport=transport)
+    assert short.redact("no model at model:8000") == "no model at [redacted]"

@@ -5,6 +5,7 @@ Method: a source whose fetches the test lets go one by one; whether what it gave
 """
 
 import asyncio
+import logging
 import threading
 
 import pytest
@@ -132,6 +133,47 @@ async def test_after_a_failure_the_next_call_tries_again() -> None:
         await keys.get()
     source.error = None
     assert await keys.get() == 2
+
+
+async def test_a_provider_that_never_answers_is_waited_for_so_long_and_no_longer() -> None:
+    source = Source()
+    source.gate.clear()
+    keys = Renewal(source, name="aws", soon_s=SOON_S, wait_s=0.01)
+    await asyncio.wait_for(keys.start(), 10)
+    assert keys.held is None, "a gateway starts without it"
+    with pytest.raises(Fault, match=r"aws: no credentials: the provider did not answer within 0\.01 s") as caught:
+        await asyncio.wait_for(keys.get(), 10)
+    assert caught.value.kind is FaultKind.CONNECT
+    source.gate.set()
+    await until(lambda: keys.held == 1)
+    assert source.fetches == 1, "who waits later waits for the same fetch"
+
+
+async def test_a_fetch_that_timed_out_in_its_thread_is_a_fault_of_the_provider() -> None:
+    source = Source()
+    source.error = TimeoutError("the metadata server is slow")
+    with pytest.raises(Fault, match="aws: no credentials: the metadata server is slow"):
+        await renewal(source).get()
+
+
+async def test_the_operator_reads_once_that_fetches_fail_and_never_what_a_provider_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = Source()
+    keys = renewal(source)
+    caplog.set_level(logging.WARNING, logger=Renewal.__module__)
+    errors = (Exception("is away", {"id_token": "hunter2"}), OSError(), None, OSError(2, "No such file"))
+    for error, lines in zip(errors, (1, 1, 1, 2), strict=True):
+        source.error = error
+        try:
+            await keys.get()
+        except Fault as fault:
+            assert error is not None and "hunter2" not in str(fault)
+        source.ends_in_s = 0
+        await until(lambda: keys._task is None)
+        assert len(caplog.records) == lines
+    assert "aws: no credentials, and it is tried again: is away" in caplog.text and "No such file" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 async def test_at_start_what_cannot_work_is_refused_and_what_may_pass_is_not() -> None:

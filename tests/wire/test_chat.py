@@ -98,6 +98,7 @@ def test_a_field_is_written_under_the_name_that_it_has_there(given: Document, af
     ("given", "dropped"),
     [
         ({"temperature": 1.2}, ["temperature"]),
+        ({"response_format": {"type": "json_object"}}, ["response_format"]),
         ({"temperature": 2, "seed": 4}, ["seed", "temperature"]),
         ({"frequency_penalty": 0.5, "logit_bias": {"1": -100}}, ["frequency_penalty", "logit_bias"]),
         ({"store": True, "metadata": {"a": "b"}, "service_tier": "flex"}, ["store", "metadata", "service_tier"]),
@@ -128,7 +129,6 @@ def test_what_only_steers_is_left_out_and_named(given: Document, dropped: list[s
         ({"top_p": True}, "top_p"),
         ({"reasoning_effort": "some"}, "reasoning_effort"),
         ({"response_format": "json"}, "response_format"),
-        ({"response_format": {"type": "json_object"}}, "response_format.type"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.schema"),
@@ -143,6 +143,13 @@ def test_what_cannot_be_kept_is_refused_by_its_name(given: Document, path: str) 
     with pytest.raises(Malformed) as refused:
         written(chat(**given))
     assert refused.value.path == path
+
+
+def test_who_asks_is_told_as_the_messages_api_takes_it() -> None:
+    assert written(chat(user="u-1"))["metadata"] == {"user_id": "u-1"}
+    for user in ("ann@example.com", "u" * 257):
+        told = [written(chat(**{name: user}))["metadata"]["user_id"] for name in ("user", "safety_identifier")]
+        assert told[0] == told[1] != user and len(told[0]) == 64
 
 
 def test_without_messages_there_is_nothing_to_translate() -> None:

@@ -104,6 +104,39 @@ def test_a_turn_in_which_the_model_said_nothing_is_none(nothing: Document) -> No
     assert messages(USER, {"role": "assistant", **nothing}, USER) == [USER, USER]
 
 
+def test_a_text_of_nothing_is_none_wherever_something_else_is_said() -> None:
+    nothing, image = {"type": "text", "text": " "}, {"type": "image_url", "image_url": {"url": "https://x.example/y"}}
+    document = written(saying(
+        {"role": "system", "content": [nothing]}, {"role": "user", "content": ""},
+        {"role": "user", "content": [nothing, image]},
+        {"role": "assistant", "content": [nothing], "tool_calls": [called(1)]},
+        {"role": "user", "content": "\n"}, result(1, [nothing]), {"role": "user", "content": [nothing]},
+    ))  # fmt: skip
+    assert "system" not in document
+    asked, _, answered = document["messages"]
+    assert [block["type"] for block in asked["content"]] == ["image"]
+    assert answered["content"] == [{"type": "tool_result", "tool_use_id": "call_1", "content": ""}]
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_instructions_that_stand_alone_are_what_is_asked(role: str) -> None:
+    document = written(saying({"role": role, "content": "Say hello."}))
+    assert "system" not in document and document["messages"] == [{"role": "user", "content": "Say hello."}]
+    assert conversation([{"role": role, "content": " x"}, {"role": "assistant", "content": ""}])[2] == [0]
+    assert messages() == messages({"role": role, "content": ""}) == []
+
+
+def test_who_says_nothing_at_all_is_heard_and_answered_by_upstream() -> None:
+    assert messages({"role": "user", "content": ""}) == [{"role": "user", "content": ""}]
+
+
+def test_an_id_that_another_model_was_given_is_one_that_the_messages_api_takes() -> None:
+    call = {**called(1), "id": "functions.look:0"}
+    spoken, answered = messages(USER, {"role": "assistant", "content": None, "tool_calls": [call]},
+                                {**result(1), "tool_call_id": "functions.look:0"})[1:]  # fmt: skip
+    assert spoken["content"][0]["id"] == answered["content"][0]["tool_use_id"] == "functions_look_0"
+
+
 def test_a_refusal_is_what_the_model_said() -> None:
     part = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
     field = {"role": "assistant", "content": None, "refusal": "No."}

@@ -33,6 +33,10 @@ CRASHES_MAX: Final = 3
 """How often its runner may go away before a request is held to be the cause of it."""
 PAUSE_MS: Final = 5_000
 """Before the second try; each further one waits four times as long: 5 s, 20 s, 80 s, 320 s."""
+OUTAGE_PAUSE_MS: Final = 60_000
+"""Between two tries while none of the model's upstreams is up: these are not counted."""
+OUTAGE_REST_S: Final = 5.0
+"""And for how long the place of who met it is left empty: ten thousand that wait would else ask and write all day."""
 
 
 class BatchState(enum.StrEnum):

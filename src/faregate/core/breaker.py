@@ -101,8 +101,17 @@ class Breaker:
         if permit != self._permit or self._state is State.OPEN:
             return  # Of one that was asked anyway it was to be expected.
         self._count(now_s, failed=1)
-        self._failures += 1
         self._unreachable = self._unreachable + 1 if unreachable else 0
+        self._failed(now_s)
+
+    def broke(self, permit: int, now_s: float) -> None:
+        """One that had answered broke off: it is counted as failed now, and not as two attempts."""
+        if permit == self._permit and self._state is State.CLOSED:
+            self._count(now_s, calls=0, failed=1)
+            self._failed(now_s)
+
+    def _failed(self, now_s: float) -> None:
+        self._failures += 1
         if self._state is State.HALF_OPEN or self._is_broken():
             rest_s = self._bounds.rest_s * 2 ** min(self._rests, _DOUBLINGS_MAX)
             self._enter(State.OPEN)
@@ -131,9 +140,9 @@ class Breaker:
         self._old, self._new, self._since_s = (0, 0), (0, 0), now_s
         """Attempts and failures of the window's two halves, and when the second began."""
 
-    def _count(self, now_s: float, *, failed: int) -> None:
+    def _count(self, now_s: float, *, failed: int, calls: int = 1) -> None:
         age_s = now_s - self._since_s
         if age_s >= self._half_s:
             self._old = self._new if age_s < 2 * self._half_s else (0, 0)
             self._new, self._since_s = (0, 0), now_s
-        self._new = (self._new[0] + 1, self._new[1] + failed)
+        self._new = (self._new[0] + calls, self._new[1] + failed)

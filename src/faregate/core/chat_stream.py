@@ -8,6 +8,7 @@ seen any of them may believe that it has the whole answer.
     ping -> a comment         message_stop -> finish_reason, usage where it was asked for, [DONE]
 """
 
+import contextlib
 from typing import Any, Final
 
 import msgspec
@@ -67,12 +68,13 @@ _decode = msgspec.json.Decoder(_Event).decode
 class ChunkStream:
     """One streamed answer, from its first frame to its end."""
 
-    __slots__ = ("_after", "_before", "_calls", "_include_usage", "_meter", "_stop_reason")
+    __slots__ = ("_after", "_before", "_calls", "_ended", "_include_usage", "_meter", "_stop_reason")
 
     def __init__(self, *, include_usage: bool) -> None:
         self._include_usage = include_usage
         self._meter = Meter()
         self._stop_reason: object = None
+        self._ended = False
         self._calls: dict[int, _Call] = {}
         """By the index of their block."""
         self._before = self._after = b""
@@ -81,6 +83,14 @@ class ChunkStream:
     def feed(self, whole: bytes) -> bytes:
         """Take a run of whole frames; give what goes to the caller for them. Raises UpstreamFailed."""
         return b"".join([self._frame(frame) for frame in sse.frames(whole)])
+
+    def end(self, whole: bytes) -> bytes:
+        """The last of it, for which the charge is written: an end comes, whatever its frame looks like."""
+        out = []
+        for frame in sse.frames(whole):
+            with contextlib.suppress(UpstreamFailed):  # What is billed is no failure any more.
+                out.append(self._frame(frame))
+        return b"".join(out) if self._ended else b"".join([*out, self._end()])
 
     def _frame(self, frame: sse.Frame) -> bytes:
         if frame.event == b"ping":
@@ -146,6 +156,7 @@ class ChunkStream:
         return self._arguments(call, call.given) if call is not None and not call.written else b""
 
     def _end(self) -> bytes:
+        self._ended = True
         last = self._choice({}, msgspec.json.encode(finish(self._stop_reason)))
         if not self._include_usage:
             return last + DONE

@@ -3,8 +3,8 @@
 What stands in the way of one is its breaker (it is down), or its own word (`retry-after`: it rests, for that model,
 until then). An attempt goes to the first from its turn on that neither holds back; if all that are up rest, to the one
 that is soonest rested; if none is up, to the one that is soonest due, all the same: that it is down is a guess of ours,
-and no call is refused for a guess. Who has just failed is asked again only where nobody else can be, in the time that
-there is.
+and no call is refused for a guess. In each case who has just failed is asked again only where nobody else can be, in
+the time that there is.
 
     order(route, trail) -> names       once a call: warm cache first, else drawn by weight, else as configured
     turn(names, ...)    -> Turn        before each attempt: who, and how long until then
@@ -72,17 +72,18 @@ class Dispatch:
     def turn(
         self, names: Sequence[str], number: int, model: str, now_s: float, *, last: str | None, patience_ms: int
     ) -> Turn:
-        """The upstream for a call's attempt of this number, counted from 0. `last` is the one that has just failed;
-        nothing longer than `patience_ms` can be waited for.
+        """The upstream for a call's attempt of this number, counted from 0. `last` is the one that has just failed; it
+        is asked again before others that rest for longer than itself and than `patience_ms`.
         """
         soonest = own = None
-        due, due_s = names[0], math.inf
+        due, due_rank = names[0], (True, math.inf)
         for step in range(len(names)):
             name = names[(number + step) % len(names)]
             breaker_due_s = self._breaker(name).due_s(now_s)
             if breaker_due_s > 0:
-                if breaker_due_s < due_s:
-                    due, due_s = name, breaker_due_s
+                rank = (name == last, breaker_due_s)
+                if rank < due_rank:
+                    due, due_rank = name, rank
                 continue
             wait_ms = self._rest_ms(name, model, now_s)
             if name == last:
@@ -91,7 +92,7 @@ class Dispatch:
                 return Turn(name, wait_ms)
             elif soonest is None or wait_ms < (soonest.wait_ms or 0):
                 soonest = Turn(name, wait_ms)
-        if soonest is not None and (own is None or (soonest.wait_ms or 0) <= patience_ms):
+        if soonest is not None and (own is None or (soonest.wait_ms or 0) <= max(own.wait_ms or 0, patience_ms)):
             return soonest
         return own or Turn(due, anyway=True)
 
@@ -128,7 +129,7 @@ class Dispatch:
 
     def broke(self, upstream: str, permit: int, now_s: float) -> None:
         """A good attempt's stream broke off."""
-        self._breaker(upstream).bad(permit, now_s)
+        self._breaker(upstream).broke(permit, now_s)
 
     def left(self, upstream: str, permit: int, now_s: float) -> None:
         """The attempt was not waited for."""

@@ -109,9 +109,9 @@ class Api:
         limit = limit_of(query.get("limit"))
         start, end = 0, len(ids)
         if (after := query.get("after_id")) is not None:
-            start = position_of(ids, self._model_id(after), "after_id") + 1
+            start = position_of(ids, self._model_id(after), otherwise=end) + 1
         if (before := query.get("before_id")) is not None:
-            end = position_of(ids, self._model_id(before), "before_id")
+            end = position_of(ids, self._model_id(before), otherwise=0)
             start = max(start, end - limit)
         page = models[start : min(end, start + limit)]
         more = start > 0 if before is not None and after is None else start + len(page) < end

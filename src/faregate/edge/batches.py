@@ -61,12 +61,12 @@ class BatchDesk:
         key = await entry.authenticate(self._gate, caller)
         query = request.query_params
         cursors = {name: query.get(name) for name in ("after_id", "before_id")}
-        for name, cursor in cursors.items():
-            if cursor is not None and _ID.fullmatch(cursor) is None:
-                raise InvalidRequest(f"{name}: {cursor[:100]!r} is not the id of a batch")
-        found, more = await self._batches.page(
-            key.wallet_id, after=cursors["after_id"], before=cursors["before_id"], limit=limit
-        )
+        found, more = list[Batch](), False
+        # Nothing stands before or after what cannot be a batch.
+        if all(cursor is None or _ID.fullmatch(cursor) for cursor in cursors.values()):
+            found, more = await self._batches.page(
+                key.wallet_id, after=cursors["after_id"], before=cursors["before_id"], limit=limit
+            )
         base_url = self._base_url(request)
         return {
             "data": [view(one, base_url) for one in found],

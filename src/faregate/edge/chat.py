@@ -43,7 +43,9 @@ class ChatCall(Call):
             chat = translate(decode(body), self._max_output)
         except Malformed as error:
             raise refusal(error) from None
-        self._chat, self._rewriter = chat, ChunkStream(include_usage=chat.include_usage)
+        # The story parses what it hears: a second copy of a large request would be kept for as long as its call.
+        self._chat = msgspec.structs.replace(chat, document={})
+        self._rewriter = ChunkStream(include_usage=chat.include_usage)
         return msgspec.json.encode(chat.document)
 
     def _max_output(self, name: object) -> int:
@@ -62,7 +64,7 @@ class ChatCall(Call):
             super().send(chunks)
 
     async def end(self, data: bytes) -> None:
-        await super().end(self._rewriter.feed(data))
+        await super().end(self._rewriter.end(data))
 
     async def refuse(self, error: GatewayError) -> None:
         if self.response_started:

@@ -65,6 +65,8 @@ class Protocol(HttpToolsProtocol):
         """Who asked last to be told of a hang-up: call.Call."""
         self._head_open = False
         self._message_open = False
+        self._let_in = False
+        """Whether the head of the message that is open was good."""
         self._framing_bytes = 0
         """Bytes in which no body was: of a head, or after the last piece of a body, where trailers stand."""
         self._refused = False
@@ -144,6 +146,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_open = self._message_open = True
+        self._let_in = False
         self._framing_bytes = 0
         self._start_clock(self.head_s)
         super().on_message_begin()
@@ -161,10 +164,12 @@ class Protocol(HttpToolsProtocol):
         self._stop_clock()
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._plainly = self._without_upgrade()
-        elif isinstance(self.app, Door) and (make := self._call_of(self.app)) is not None:
+            return
+        if isinstance(self.app, Door) and (make := self._call_of(self.app)) is not None:
             self._begin_call(self.app, make)
         else:
             super().on_headers_complete()
+        self._let_in = True
 
     def _call_of(self, door: Door) -> Callable[..., Call] | None:
         if self.parser.get_method() != b"POST":
@@ -247,7 +252,7 @@ class Protocol(HttpToolsProtocol):
             # A whole request is being answered, and its answer may not be broken into: the connection ends with it.
             cycle.keep_alive = False
             return
-        if cycle is not None and self._message_open and not self._head_open and not cycle.response_complete:
+        if cycle is not None and self._let_in and self._message_open:
             # The body of a request that was let in broke off: it gets one answer, from here or from where it went.
             if cycle.response_started:
                 self.loop.call_later(LINGER_S, self.transport.close)

@@ -29,11 +29,9 @@ def limit_of(text: str | None) -> int:
     return int(text)
 
 
-def position_of(ids: list[str], wanted: str, name: str) -> int:
-    """Where a page begins, or ends. Raises InvalidRequest."""
-    if wanted not in ids:
-        raise InvalidRequest(f"{name}: {wanted[:100]} is not in the list")
-    return ids.index(wanted)
+def position_of(ids: list[str], wanted: str | None, *, otherwise: int) -> int:
+    """Where a page begins, or ends. Nothing stands before or after what is not in the list (any more)."""
+    return ids.index(wanted) if wanted in ids else otherwise
 
 
 def time_of(name: str, text: str | None) -> int | None:

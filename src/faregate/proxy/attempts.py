@@ -32,6 +32,8 @@ from faregate.wire.usage import NOTHING, Usage
 
 PLAIN_BYTES_MAX: Final = 64 * 1024 * 1024
 """A plain answer is held whole until it is paid for."""
+FIRST_BYTES_MAX: Final = 1024 * 1024
+"""And of a stream what comes before its message_start: pings, as a rule."""
 
 
 class Reply(msgspec.Struct, kw_only=True):
@@ -175,7 +177,7 @@ class Attempts:
             turn = dispatch.turn(
                 names, number - 1, model, now,
                 last=self.made[-1].upstream if self.made else None,
-                patience_ms=gate.retry.budget_ms - elapsed_ms,
+                patience_ms=min(gate.retry.budget_ms - elapsed_ms, gate.retry.wait_ms_max),
             )  # fmt: skip
             anyway, pause_ms = turn.anyway, 0
             if failed is None:
@@ -260,6 +262,8 @@ class Attempts:
             first += stream.feed(data)
             if not data:
                 stream.end()
+            if len(first) > FIRST_BYTES_MAX and stream.progress is Progress.WAITING:
+                raise broken("too_large", "The upstream's stream does not begin.")
         if stream.fault is not None:
             if (usage := stream.meter.close().usage) != NOTHING:
                 self.lost.append(usage)

@@ -101,7 +101,12 @@ class Run:
             reply = await attempts.reach()
             return self._succeeded(fare, reply)
         except GatewayError as error:
-            return self._failed(error)
+            if isinstance(error, Refused | Internal) or not self._is_outage():
+                return self._failed(error)
+            await asyncio.sleep(rules.OUTAGE_REST_S)
+            return self._again(
+                at_ms=self._gate.now_ms() + rules.OUTAGE_PAUSE_MS, tries=self._ticket.tries, wasted=self._wasted()
+            )
         except Exception as error:
             self._trouble("a request of a batch failed by a fault of the gateway", error)
             return self._errored(Internal("Something went wrong in the gateway. You were not billed for this request."))
@@ -168,6 +173,14 @@ class Run:
             return self._errored(error)
         wait_ms = max(pause_ms(tries), int(1_000 * (error.retry_after_s or 0)))
         return self._again(at_ms=self._gate.now_ms() + wait_ms, tries=tries, wasted=self._wasted())
+
+    def _is_outage(self) -> bool:
+        """Whether it met upstreams that are all down, and used nothing of theirs that somebody has to pay. That says
+        nothing of the request: it waits for the outage's end, or the batch's."""
+        attempts, now_s = self._attempts, asyncio.get_running_loop().time()
+        if self._model is None or attempts is None or attempts.lost:
+            return False
+        return not any(self._gate.dispatch.is_up(name, now_s) for name in self._gate.routes.upstreams(self._model))
 
     def _stopped(self) -> Again:
         """A gateway that stops: what upstream made of it is lost, and no try is counted."""

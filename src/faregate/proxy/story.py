@@ -51,8 +51,8 @@ async def serve(gate: Gateway, caller: Caller) -> None:
 
 def _let_go(error: BaseException | None) -> None:
     """Drop where it came from: those frames hold the call, the futures and errors in them hold those frames, and a body
-    that is in such a cycle waits for the collector."""
-    while error is not None:
+    that is in such a cycle waits for the collector. In a chain that comes back to itself that has been done by then."""
+    while error is not None and error.__traceback__ is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
 

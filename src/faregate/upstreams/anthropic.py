@@ -117,7 +117,7 @@ class Anthropic:
 
     async def _post(self, path: str, ask: Ask, body: bytes, first_byte_s: float) -> Answer:
         head_of = partial(self._head, path, ask.version, ask.beta)
-        return await self._peer.post(head_of, body, first_byte_s=first_byte_s, on_wire=ask.on_wire)
+        return await self._peer.post(head_of, body, model=ask.model, first_byte_s=first_byte_s, on_wire=ask.on_wire)
 
     def _head(self, path: str, version: str, beta: str | None, key: Key) -> bytes:
         kept = self._heads.get((path, version, beta, key.place))

@@ -25,6 +25,8 @@ ANSWER_BYTES_MAX: Final = 256 * 1024
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 """As much as a plain answer may have."""
 MESSAGE_CHARS_MAX: Final = 500
+QUEUE: Final = "batches"
+"""What a key is refused for, in a model's place: a full queue of batches says nothing of calls."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,200}", re.ASCII)
 """What may stand in a path as it is."""
@@ -52,6 +54,7 @@ class AnthropicBatches:
         answer = await self._peer.post(
             partial(self._head, "POST", self._path, version, beta),
             b'{"requests":[%b]}' % b",".join(entries),
+            model=QUEUE,
             first_byte_s=self._peer.transport.timeouts.first_byte_plain,
             on_wire=on_wire,
         )
@@ -100,7 +103,10 @@ class AnthropicBatches:
         ]
         if beta is not None:
             headers.append(("anthropic-beta", beta))
-        return request_head(self._peer.origin, path, headers, method=method)
+        try:
+            return request_head(self._peer.origin, path, headers, method=method)
+        except ValueError as error:  # What is ours was tried at the start: it is a header of the caller's.
+            raise BatchRefused(f"{self.name}: {error}", again=False) from None
 
     async def _ask(self, method: Literal["POST", "GET"], path: str, version: str) -> Answer:
         """Ask with each key in turn until one knows the batch: keys may be of several workspaces."""

@@ -44,6 +44,8 @@ _TOO_LONG: Final = "Input is too long for requested model"
 _NO_SUCH_MODEL: Final = re.compile(
     r"The provided model identifier is invalid|.*with on-demand throughput isn.t supported"
 )
+_OUR_ACCOUNT: Final = re.compile(r"Operation not allowed|Model use case details have not been submitted|Access denied")
+"""How Bedrock begins a 400 or a 404 that no change of the request will mend."""
 _NO_COUNT: Final = re.compile(r".*support(s|ing)? counting tokens")
 _ARN: Final = re.compile(r"arn:aws[\w-]*:[^\s\"'`,]+")
 _GEOGRAPHY: Final = re.compile(r"[a-z-]+\.(?=anthropic\.)")
@@ -183,6 +185,8 @@ def _meaning(status: int, headers: Mapping[str, str], data: bytes) -> tuple[int,
     status = _STATUSES.get(name.partition(":")[0], status)
     if status == 400 and message.startswith(_TOO_LONG):
         return 400, f"{TOO_LONG}: {message}"
+    if status in (400, 404) and _OUR_ACCOUNT.match(message):
+        return 403, message
     if status == 400 and _NO_SUCH_MODEL.match(message):
         return 404, message
     return status, message

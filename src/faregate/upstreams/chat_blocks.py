@@ -21,6 +21,10 @@ from faregate.wire import sse
 LANES_MAX: Final = 1_024
 """Blocks of one answer; a peer that begins one with each piece is broken."""
 
+HELD_BYTES_MAX: Final = 256 * 1024 * 1024
+"""What is kept of one answer, with PIECE_BYTES for each piece: many times what a model can say."""
+PIECE_BYTES: Final = 64
+
 _NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 """What Anthropic takes in the id of a tool call: one that goes back to it must be good there."""
 
@@ -36,7 +40,7 @@ def event(name: EventName, **fields: Any) -> bytes:
 class Lane:
     """One block and what has come of it."""
 
-    __slots__ = ("closed", "id", "kind", "name", "opened", "pieces", "written")
+    __slots__ = ("closed", "id", "judged", "kind", "name", "opened", "pieces", "words", "written")
 
     def __init__(self, kind: Literal["text", "thinking", "tool_use"], call_id: str = "") -> None:
         self.kind = kind
@@ -46,6 +50,10 @@ class Lane:
         self.pieces: list[str] = []
         self.written = 0
         """Pieces that have gone out."""
+        self.words = False
+        """Whether more than space has come."""
+        self.judged = 0
+        """Of a tool call: pieces that were seen not to be all of its input."""
         self.opened = False
         self.closed = False
 
@@ -55,14 +63,22 @@ class Lane:
 
     def ready(self) -> bool:
         """Whether it may be opened: a tool has its name, a text has words."""
-        return bool(self.name) if self.kind == "tool_use" else any(not piece.isspace() for piece in self.pieces)
+        return bool(self.name) if self.kind == "tool_use" else self.words
 
     def closable(self) -> bool:
         """Whether another block may follow."""
         if self.kind != "tool_use":
             return True
-        ends = bool(self.pieces) and self.pieces[-1].rstrip().endswith("}")
-        return ends and bool(self.name) and arguments(self.whole) is not None
+        return bool(self.name) and self.has_input()
+
+    def has_input(self) -> bool:
+        """Of a tool call: whether its input is a whole object. It is judged once a piece, since it may be long."""
+        if self.judged == len(self.pieces) or not self.pieces[-1].rstrip().endswith("}"):
+            return False
+        if arguments(self.whole) is not None:
+            return True
+        self.judged = len(self.pieces)
+        return False
 
 
 class Blocks:
@@ -73,6 +89,8 @@ class Blocks:
         """What has come, in UTF-8."""
         self.called = False
         """Whether a tool is called."""
+        self._held = 0
+        """Bytes that are kept."""
         self._minted = minted
         self._lanes: list[Lane] = []
         self._at = 0
@@ -91,17 +109,19 @@ class Blocks:
         return self._words("thinking", piece)
 
     def call(self, index: int | None, call_id: str, name: str, piece: str) -> bytes:
-        """A piece of a tool call; some peers give no index, and some give the same one to each."""
+        """A piece of a tool call; some peers give no index, some the same one to each, and some of these no id."""
         if index is None:
             index = self._last_call + 1 if call_id and not self._knows(call_id) else max(0, self._last_call)
         lane = self._calls.get(index)
-        if lane is None or (call_id and lane.id and call_id != lane.id and name):
+        if lane is None or (name and _begins_another(lane, call_id, name, piece)):
             lane = self._calls[index] = self._begin(Lane("tool_use", call_id))
             self.called = True
         self._last_call = index
+        self._hold(len(call_id) + len(name))
         lane.id = lane.id or call_id
         lane.name = lane.name or name
-        return self._take(lane, piece)
+        # Some write the input of a tool that takes none as a null.
+        return self._take(lane, "" if piece == "null" and not lane.pieces else piece)
 
     def finish(self, *, cut: bool) -> bytes:
         """Everything that is left. `cut`: the answer ended at a limit, so its last input may not be whole."""
@@ -147,14 +167,22 @@ class Blocks:
         self._lanes.append(lane)
         return lane
 
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > HELD_BYTES_MAX:
+            raise Fault(FaultKind.PROTOCOL, f"the peer's answer is more than {HELD_BYTES_MAX} bytes")
+
     def _take(self, lane: Lane, piece: str) -> bytes:
-        self.bytes += len(piece.encode())
+        size = len(piece.encode())
+        self.bytes += size
         if piece:
+            self._hold(size + PIECE_BYTES)
             if lane.closed and piece.isspace():
                 return b""
             if lane.closed:
                 raise Fault(FaultKind.PROTOCOL, "the peer went on with a tool call that was whole")
             lane.pieces.append(piece)
+            lane.words = lane.words or not piece.isspace()
         return self._advance()
 
     def _advance(self) -> bytes:
@@ -204,6 +232,15 @@ class Blocks:
 
     def _knows(self, call_id: str) -> bool:
         return any(lane.id == call_id for lane in self._calls.values())
+
+
+def _begins_another(lane: Lane, call_id: str, name: str, piece: str) -> bool:
+    """Whether what comes under the number of a call is the next one: by its id, or, where none is told, because the
+    input of the one before is whole and this begins again, or is of another tool."""
+    if call_id and lane.id:
+        return call_id != lane.id
+    again = piece.lstrip().startswith("{") or name != lane.name
+    return bool(lane.name) and again and lane.has_input()
 
 
 def arguments(text: str) -> dict[str, Any] | None:

@@ -47,6 +47,9 @@ _TOO_LONG: Final = re.compile(
     r"|exceeds? the available context size|context window of \d+|maximum allowed length",
     re.IGNORECASE,
 )
+DIGITS_MAX: Final = 18
+"""Of a number of tokens; Python itself reads none of more than 4,300."""
+
 _CONTEXT_WORDS: Final = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 
 
@@ -101,7 +104,8 @@ def _error_in(document: object) -> dict[str, Any]:
         return {"message": error}
     detail = document.get("detail")
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        place = ".".join(str(step) for step in detail[0].get("loc") or () if step != "body")
+        loc = detail[0].get("loc")
+        place = ".".join(str(step) for step in loc if step != "body") if isinstance(loc, list) else ""
         return {"message": f"{place}: {detail[0].get('msg')}" if place else detail[0].get("msg")}
     return {"message": detail} if isinstance(detail, str) else document
 
@@ -132,6 +136,6 @@ def _context_words(text: str, error: dict[str, Any]) -> str:
 
 def _found(patterns: tuple[str, ...], text: str) -> int | None:
     for pattern in patterns:
-        if match := re.search(pattern, text, re.IGNORECASE):
+        if (match := re.search(pattern, text, re.IGNORECASE)) and len(match[1]) <= DIGITS_MAX:
             return int(match[1])
     return None

@@ -6,6 +6,7 @@ what only advises is left out, and docs/upstreams.md says what that is.
     document ──translate()──> the body of POST /chat/completions
 """
 
+import hashlib
 from typing import Any, Final
 
 from faregate.core.errors import InvalidRequest, Unsupported
@@ -15,6 +16,9 @@ REFUSED: Final = (
     "billing_policy", "compaction", "container", "fallback_credit_token", "fallbacks", "mcp_servers", "thread",
 )  # fmt: skip
 """What only Anthropic's own servers can do. A catalog may let it pass for the sake of another upstream."""
+
+USER_CHARS_MAX: Final = 64
+"""What OpenAI takes; others take 128. Claude Code's are longer than either."""
 
 
 def translate(document: dict[str, Any], *, model: str, official: bool, stream: bool) -> dict[str, Any]:
@@ -59,7 +63,7 @@ def _sampling(document: dict[str, Any], *, official: bool) -> dict[str, Any]:
     if found := stops(document):
         told["stop"] = found
     if user := (document.get("metadata") or {}).get("user_id"):
-        told["user"] = user
+        told["user"] = user if len(user) <= USER_CHARS_MAX else hashlib.sha256(user.encode()).hexdigest()
     return told
 
 
@@ -88,7 +92,10 @@ def _tool(tool: dict[str, Any], path: str) -> dict[str, Any]:
             f"{path}.type: {str(kind)[:64]!r} is known to Anthropic's own models; describe the tool to this one, as a "
             "custom tool with an input_schema"
         )
-    function: dict[str, Any] = {"name": tool["name"], "parameters": tool["input_schema"]}
+    schema = tool["input_schema"]
+    if schema.get("type") == "object" and "properties" not in schema:
+        schema = {**schema, "properties": {}}  # OpenAI insists on them, and tools that take nothing often have none.
+    function: dict[str, Any] = {"name": tool["name"], "parameters": schema}
     if tool.get("description"):
         function["description"] = tool["description"]
     if isinstance(tool.get("strict"), bool):

@@ -62,6 +62,8 @@ class _Delta(msgspec.Struct):
     reasoning_content: Any = None
     reasoning: Any = None
     tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+    """What was before `tool_calls`."""
 
 
 class _Choice(msgspec.Struct):
@@ -166,12 +168,12 @@ class Translation:
         out = b""
         said = choice.delta or choice.message
         if said is not None:
-            out = self._said(said)
+            out = self._said(said, whole=choice.delta is None)
         if choice.finish_reason:
             self._finish(choice)
         return out
 
-    def _said(self, said: _Delta) -> bytes:
+    def _said(self, said: _Delta, *, whole: bool) -> bytes:
         if self._warming:
             return b""  # One token is the least that a peer generates.
         out = self._thought(_text(said.reasoning_content) or _text(said.reasoning))
@@ -179,10 +181,11 @@ class Translation:
         if refusal := _text(said.refusal):
             self._refused = True
             out += self._blocks.text(refusal)
-        for call in said.tool_calls or ():
+        calls = said.tool_calls or ([_Call(function=said.function_call)] if said.function_call else ())
+        for place, call in enumerate(calls):
             function = call.function or _Function()
             out += self._blocks.call(
-                call.index if type(call.index) is int else None,
+                place if whole else call.index if type(call.index) is int else None,
                 _text(call.id),
                 _text(function.name),
                 _arguments(function.arguments),
@@ -250,13 +253,15 @@ class Translation:
             # A peer also stops where its context ends, short of what was asked.
             short = self._counts.completion < self._asked.max_tokens
             return "model_context_window_exceeded" if short else "max_tokens"
-        # vLLM says "stop" of a tool that it was made to call.
-        return "tool_use" if self._reason == "end_turn" and self._blocks.called else self._reason
+        # vLLM says "stop" of a tool that it was made to call, and others "tool_calls" of none.
+        ended = self._reason in ("end_turn", "tool_use")
+        return ("tool_use" if self._blocks.called else "end_turn") if ended else self._reason
 
     def _usage(self) -> dict[str, Any]:
+        guess, text_bytes = self._asked.input_guess, self._blocks.bytes + self._hidden_bytes
         if self._counts is None:
-            return chat_usage.estimated(self._asked.input_guess, self._blocks.bytes + self._hidden_bytes)
-        return chat_usage.at_end(self._counts, warming=self._warming)
+            return chat_usage.estimated(guess, text_bytes)
+        return chat_usage.at_end(self._counts, input_guess=guess, text_bytes=text_bytes, warming=self._warming)
 
     @property
     def _warming(self) -> bool:

@@ -51,15 +51,23 @@ def at_start(found: Counts | None, input_guess: int) -> dict[str, Any]:
 
     The true one follows in `message_delta`, and replaces it.
     """
-    if found is None:
+    if found is None or not found.prompt:
         return _usage(input_guess, 0, 1)
     return _usage(found.prompt - found.cached, found.cached, 1)
 
 
-def at_end(found: Counts, *, warming: bool) -> dict[str, Any]:
-    """The usage of an answer, as the peer counted it; the one token of a pre-warm was thrown away."""
+def at_end(found: Counts, *, input_guess: int, text_bytes: int, warming: bool) -> dict[str, Any]:
+    """The usage of an answer, as the peer counted it; the one token of a pre-warm was thrown away.
+
+    A 0 for what was there is nonsense, and our own count stands in for it: Ollama has told one of a prompt that it had
+    cached.
+    """
     output = 0 if warming else found.completion
-    usage = _usage(found.prompt - found.cached, found.cached, output)
+    silent = not found.prompt, not output and text_bytes > 0
+    uncached = input_guess if silent[0] else found.prompt - found.cached
+    usage = _usage(uncached, found.cached, _tokens(text_bytes) if silent[1] else output)
+    if any(silent):
+        usage["estimated"] = True
     if found.reasoning:
         usage["output_tokens_details"] = {"thinking_tokens": min(found.reasoning, output)}
     return usage
@@ -67,7 +75,11 @@ def at_end(found: Counts, *, warming: bool) -> dict[str, Any]:
 
 def estimated(input_guess: int, text_bytes: int) -> dict[str, Any]:
     """The usage of an answer that the peer did not count: ours, by the meter's own measure, and marked as such."""
-    return {**_usage(input_guess, 0, -(-text_bytes // BYTES_PER_TOKEN)), "estimated": True}
+    return {**_usage(input_guess, 0, _tokens(text_bytes)), "estimated": True}
+
+
+def _tokens(text_bytes: int) -> int:
+    return -(-text_bytes // BYTES_PER_TOKEN)
 
 
 def _usage(uncached: int, cached: int, output: int) -> dict[str, Any]:

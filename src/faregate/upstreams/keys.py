@@ -1,9 +1,10 @@
 """The keys of one upstream, used in turn: what one of them is refused for, another may be let in with.
 
-One rule: a key that was refused rests, and is used before its time only when every one of them rests.
+One rule: a key that was refused rests, and is used before its time only when every one of them rests. What is not let
+in at all (401) rests for every model; rates and permissions (429, 403) are of a key and a model.
 
-    in_turn()                       the keys that do not rest, the next one in turn first; one at least
-    refused(key, status, headers)   whether that answer is about the key; if so, the key rests
+    in_turn(model)                          the keys that do not rest, the next one in turn first; one at least
+    refused(key, model, status, headers)    whether that answer is about the key; if so, the key rests
 """
 
 import time
@@ -18,6 +19,8 @@ REST_S: Final = {401: 300.0, 403: 300.0, 429: 20.0}
 """How long a key rests. A key that was revoked is mended by a person; a rate is over in less than a minute."""
 REST_S_MAX: Final = 900.0
 """Upstream's own `retry-after` is heeded up to this."""
+
+EVERY_MODEL: Final = ""
 
 
 class Key:
@@ -45,29 +48,36 @@ class Keys:
         self.all = tuple(Key(place, secret) for place, secret in enumerate(secrets)) or (Key(0, None),)
         self._clock = clock
         self._next = 0
-        self._rests_until = [0.0] * len(self.all)
+        self._rests_until: dict[tuple[int, str], float] = {}
+        """By place and model; a model is a configured one, so they are few."""
 
     def __repr__(self) -> str:
         return f"Keys({len(self.all)})"
 
-    def in_turn(self) -> Sequence[Key]:
-        """The keys that this call should try, in that order: those that do not rest, else the one that rests least."""
+    def in_turn(self, model: str) -> Sequence[Key]:
+        """The keys that a call of this model should try, in that order: those that do not rest, else the one that rests
+        least."""
         keys = self.all
         if len(keys) == 1:
             return keys
+
+        def rests_until(key: Key) -> float:
+            rests = self._rests_until
+            return max(rests.get((key.place, EVERY_MODEL), 0.0), rests.get((key.place, model), 0.0))
+
         first, self._next = self._next, (self._next + 1) % len(keys)
         now = self._clock()
         turned = keys[first:] + keys[:first]
-        awake = [key for key in turned if self._rests_until[key.place] <= now]
-        return awake or [min(turned, key=lambda key: self._rests_until[key.place])]
+        awake = [key for key in turned if rests_until(key) <= now]
+        return awake or [min(turned, key=rests_until)]
 
-    def refused(self, key: Key, status: int, headers: Mapping[str, str]) -> bool:
+    def refused(self, key: Key, model: str, status: int, headers: Mapping[str, str]) -> bool:
         """Whether an answer refuses this key, which then rests."""
         if status not in REFUSALS:
             return False
         asked_ms = asked_wait_ms(headers, now_ms=int(time.time() * 1_000)) if status == 429 else None
         rest_s = REST_S[status] if asked_ms is None else min(asked_ms / 1_000, REST_S_MAX)
-        self._rests_until[key.place] = self._clock() + rest_s
+        self._rests_until[key.place, EVERY_MODEL if status == 401 else model] = self._clock() + rest_s
         return True
 
     def redact(self, text: str) -> str:

@@ -79,6 +79,7 @@ class OpenAI:
         reply = await self._peer.post(
             lambda key: self._heads[key.place],
             msgspec.json.encode(body),
+            model=ask.model,
             first_byte_s=timeouts.first_byte if ask.stream else timeouts.first_byte_plain,
             on_wire=ask.on_wire,
         )

@@ -45,20 +45,24 @@ class Peer:
         head_of: Callable[[Key], bytes],
         body: bytes,
         *,
+        model: str,
         first_byte_s: float,
         on_wire: Callable[[], None] | None,
     ) -> Answer:
-        """Send it and wait for the head of the answer. Raises Fault."""
-        keys = self.keys.in_turn()
+        """Send it and wait for the head of the answer. `model` is what keys are refused for. Raises Fault."""
+        keys = self.keys.in_turn(model)
         for key in keys:
             answer = await self.transport.send(
                 self.origin, head_of(key), body, first_byte_s=first_byte_s, on_wire=on_wire
             )
-            if not self.keys.refused(key, answer.status, answer.headers) or key is keys[-1]:
+            if not self.keys.refused(key, model, answer.status, answer.headers) or key is keys[-1]:
                 return answer
             answer.cancel()
         raise AssertionError("there is a key at least, if only the one that is not sent")
 
     def redact(self, text: str) -> str:
         """What upstream said, without our keys at it and its address."""
-        return self.keys.redact(text).replace(self.origin.target, "[redacted]")
+        text = self.keys.redact(text).replace(self.origin.target, "[redacted]")
+        # Where the port is the scheme's own, an address is written without it. A name of one label may be any word.
+        host = self.origin.host
+        return text.replace(host, "[redacted]") if "." in host or ":" in host else text

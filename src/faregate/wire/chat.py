@@ -8,6 +8,7 @@ paths; the rest is judged as any request to the Messages API is, and `Chat.place
     translate(document, max_output)  ->  Chat, or Malformed
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -21,6 +22,8 @@ from faregate.wire.shape import EXTRA, Malformed, at, boolean, number, one_of, r
 
 STRANGERS_MAX: Final = 32
 """Keys that nobody knows and that the answer's header must name: no client sends more."""
+
+USER_CHARS_MAX: Final = 256
 
 TEMPERATURE_MAX: Final = 2
 """OpenAI's scale ends here, the Messages API's at 1."""
@@ -112,12 +115,19 @@ def translate(document: dict[str, Any], max_output: Callable[[Any], int]) -> Cha
     if (chosen := choice(given, offered=bool(offered))) is not None:
         written["tool_choice"] = chosen
     written |= _sampling(given, dropped)
-    written |= _output(given)
+    written |= _output(given, dropped)
     if (user := given.get("safety_identifier", given.get("user"))) is not None:
-        written["metadata"] = {"user_id": user}
+        written["metadata"] = {"user_id": _opaque(user)}
     return Chat(
         document=written, dropped=tuple(dropped), include_usage=_usage_wanted(given), origins=tuple(origins), cap=cap
     )
+
+
+def _opaque(user: object) -> object:
+    """An id as the Messages API takes it, which refuses addresses of people, and what is long."""
+    if type(user) is not str or ("@" not in user and len(user) <= USER_CHARS_MAX):
+        return user
+    return hashlib.sha256(user.encode()).hexdigest()
 
 
 def _left_out(given: dict[str, Any]) -> list[str]:
@@ -158,7 +168,7 @@ def _sampling(given: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
     return written
 
 
-def _output(given: dict[str, Any]) -> dict[str, Any]:
+def _output(given: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if "reasoning_effort" in given:
         one_of(given["reasoning_effort"], ("none", "minimal", *EFFORTS), "reasoning_effort")
@@ -167,10 +177,9 @@ def _output(given: dict[str, Any]) -> dict[str, Any]:
     if "response_format" in given:
         form = table(given, "response_format")
         with at("response_format"):
-            if form.get("type") == "json_object":
-                why = "JSON is promised by a schema alone: send it as type 'json_schema', or ask for JSON in a message"
-                raise Malformed(f"Not supported here: {why}", "type")
-            one_of(form.get("type"), ("text", "json_schema"), "type")
+            one_of(form.get("type"), ("text", "json_object", "json_schema"), "type")
+            if form["type"] == "json_object":
+                dropped.append("response_format")  # JSON is promised by a schema alone.
             if form["type"] == "json_schema":
                 named = table(form, "json_schema")
                 with at("json_schema"):

@@ -7,6 +7,7 @@ and developer messages say becomes the system prompt, and the results of tools b
     tool, tool, user  ── one user turn: tool_result, tool_result, what the user said
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from faregate.wire.request import decode
 from faregate.wire.shape import Malformed, at, one_of, required, table, text
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
+
+_NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
+"""What the Messages API does not take in the id of a call; those that other models were given have it."""
 
 Block = dict[str, Any]
 Content = str | list[Block]
@@ -28,6 +32,9 @@ def conversation(value: object) -> tuple[Content, list[dict[str, Any]], list[int
         with at(index):
             written.add(index, message)
     written.turn()
+    if not written.messages and (alone := written.prompt()):
+        # OpenAI answers instructions that stand alone; the Messages API answers messages.
+        return "", [{"role": "user", "content": alone}], [0]
     return written.prompt(), written.messages, written.origins
 
 
@@ -51,7 +58,7 @@ class _Conversation:
             case "user":
                 self._said.append((index, _content(message, _OF_A_USER)))
             case "tool":
-                result: Block = {"type": "tool_result", "tool_use_id": text(message, "tool_call_id")}
+                result: Block = {"type": "tool_result", "tool_use_id": _id(message, "tool_call_id")}
                 result["content"] = _content({"content": message.get("content")}, _OF_A_TOOL)
                 self._results.append(_marked(message, result))
                 self._said.append((index, ""))
@@ -64,11 +71,12 @@ class _Conversation:
 
     def turn(self) -> None:
         """What users said is whole: the model speaks next."""
+        spoken = [(index, content) for index, content in self._said if type(content) is not str or content.strip()]
         if self._results:
-            others = [block for _, content in self._said for block in _blocks(content)]
+            others = [block for _, content in spoken for block in _blocks(content)]
             self._append(self._said[0][0], "user", [*self._results, *others])
         else:
-            for index, content in self._said:
+            for index, content in spoken or self._said:
                 self._append(index, "user", content)
         self._said, self._results = [], []
 
@@ -116,14 +124,20 @@ def _call(call: object) -> Block:
                 given = decode(arguments.encode()) if arguments.strip() else {}
             except Malformed:
                 raise Malformed("Input should be a JSON object, written as a string") from None
-    return {"type": "tool_use", "id": text(call, "id"), "name": name, "input": given}
+    return {"type": "tool_use", "id": _id(call, "id"), "name": name, "input": given}
+
+
+def _id(holder: dict[str, Any], name: str) -> str:
+    """Of a call: the same wherever it stands."""
+    return _NOT_IN_IDS.sub("_", text(holder, name))
 
 
 Part = Callable[[dict[str, Any]], Block]
 
 
 def _content(message: dict[str, Any], kinds: Mapping[str, Part]) -> Content:
-    """What a message says: a string as it is, parts as blocks."""
+    """What a message says: a string as it is, parts as blocks. A text of nothing, which the Messages API does not take
+    and OpenAI's clients send beside images, is none."""
     content = required(message, "content")
     mark = message.get("cache_control")
     if type(content) is str and mark is None:
@@ -137,9 +151,10 @@ def _content(message: dict[str, Any], kinds: Mapping[str, Part]) -> Content:
         for index, part in enumerate(content):
             with at(index):
                 blocks.append(_block(part, kinds))
+    blocks = [block for block in blocks if block["type"] != "text" or block["text"].strip()]
     if blocks and mark is not None:
         blocks[-1] = {**blocks[-1], "cache_control": mark}
-    return blocks
+    return blocks or ""
 
 
 def _block(part: object, kinds: Mapping[str, Part]) -> Block:

@@ -26,9 +26,15 @@ def pytest_configure() -> None:
     build: Any = _base_client.BaseClient._build_request
     dropped = os.environ["FARE_DROP"].split(",")
 
+    def left(data: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in data.items() if name not in dropped}
+        if isinstance(requests := kept.get("requests"), list):  # A batch.
+            kept["requests"] = [{**one, "params": left(one["params"])} for one in requests]
+        return kept
+
     def without(self: Any, options: Any, *args: Any, **more: Any) -> Any:
         if isinstance(options.json_data, dict):
-            options.json_data = {name: value for name, value in options.json_data.items() if name not in dropped}
+            options.json_data = left(options.json_data)
         return build(self, options, *args, **more)
 
     setattr(_base_client.BaseClient, "_build_request", without)  # noqa: B010 - their type is not known here
