@@ -48,8 +48,8 @@ claude
 ```
 
 It asks for up to 128,000 tokens of output, which Sonnet and Opus allow; with Haiku as its main model set
-`CLAUDE_CODE_MAX_OUTPUT_TOKENS=8000` as well, or it is told `max_tokens: 32000 > 8192`. What a model only takes as advice (`effort`,
-`context_management`) is dropped and named in `x-dropped-parameters`.""",
+`CLAUDE_CODE_MAX_OUTPUT_TOKENS=8000` as well, or it is told `max_tokens: 32000 > 8192`. What a model only takes as
+advice (`effort`, `context_management`) is dropped and named in `x-dropped-parameters`.""",
     "LangChain": """```python
 ChatAnthropic(model="claude-sonnet-4-6", base_url="http://127.0.0.1:8080", api_key="sk-fare-...")
 ```""",

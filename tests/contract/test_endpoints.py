@@ -181,9 +181,8 @@ async def test_models_are_paged_both_ways_and_filtered_by_lifecycle(gate: Gate) 
     assert await page(f"limit=1&before_id={everything[2]}") == (everything[1:2], True)
     assert await page(f"limit=2&before_id={everything[2]}") == (everything[:2], False)
     assert await page("after_id=claude-haiku-4-5-20251001") == await page(f"after_id={MODEL}")
-    assert await page("lifecycle[]=retired") == ([], False)
+    assert [await page(query) for query in ("lifecycle[]=retired", "after_id=claude-2")] == [([], False)] * 2
     assert await page("lifecycle[]=active") == (everything, False)
-    assert await page("after_id=claude-2") == ([], False), "nothing stands behind what is not in the list"
     for query in ("limit=0", "limit=1001", "limit=two"):
         answer = await gate.get(f"/v1/models?{query}", key)
         error = refused(answer, 400, "invalid_request_error", "invalid_param")

@@ -71,6 +71,10 @@ class Breaker:
         """The state, as whoever asks now would find it."""
         return State.HALF_OPEN if self._state is State.OPEN and now_s >= self._due_s else self._state
 
+    def is_unreachable(self, now_s: float) -> bool:
+        """Whether it is open, and the failure that opened it was that nobody could be connected to."""
+        return self._unreachable > 0 and self.state(now_s) is State.OPEN
+
     def due_s(self, now_s: float) -> float:
         """Seconds until a call may ask; 0 when one may now."""
         return 0.0 if self._state is State.CLOSED else max(0.0, self._due_s - now_s)

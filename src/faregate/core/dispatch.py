@@ -57,6 +57,10 @@ class Dispatch:
         """Whether a call may ask it now. A breaker that waits for its probe counts as up: it may be just that."""
         return self._breaker(upstream).state(now_s) is not State.OPEN
 
+    def is_reachable(self, upstream: str, now_s: float) -> bool:
+        """Whether there is somebody, as far as we know."""
+        return not self._breaker(upstream).is_unreachable(now_s)
+
     def order(self, route: Route, trail: Trail, now_s: float, *, chance: Callable[[], float]) -> tuple[str, ...]:
         """A call's upstreams, first to last."""
         names, first = route.upstreams, None

@@ -198,15 +198,15 @@ class Api:
         return {"status": "ok"}
 
     async def ready(self, _: AsgiCaller, __: Request) -> dict[str, Any]:
-        """Whether a call sent now has a chance: the database takes a write, and an upstream is up."""
+        """Whether a call sent now has a chance: the database takes a write, and an upstream can be reached. One that
+        answers with errors is asked all the same, so a balancer need not look elsewhere."""
         now_s, dispatch = asyncio.get_running_loop().time(), self._gate.dispatch
-        upstreams = {
-            name: upstream.healthy() and dispatch.is_up(name, now_s) for name, upstream in self._gate.upstreams.items()
-        }
+        running = [name for name, upstream in self._gate.upstreams.items() if upstream.healthy()]
+        upstreams = {name: name in running and dispatch.is_up(name, now_s) for name in self._gate.upstreams}
         breakers = {name: dispatch.state(name, now_s) for name in upstreams}
         if not await self._gate.records.writable():
             raise NotReady("The database does not take a write.", code="database_unavailable")
-        if not any(upstreams.values()):
+        if not any(dispatch.is_reachable(name, now_s) for name in running):
             raise NotReady("No upstream is up.", details={"upstreams": upstreams, "breakers": breakers})
         return {"status": "ready", "database": "writable", "upstreams": upstreams, "breakers": breakers}
 
