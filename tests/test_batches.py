@@ -53,3 +53,15 @@ async def test_what_is_running_when_its_batch_is_canceled_ends_and_is_billed(fol
         assert counts["succeeded"] == len(gate.upstream.log) >= 1
         assert counts["succeeded"] + counts["canceled"] == 30
         assert await gate.books() == (OPENING - counts["succeeded"] * COST, 0)
+
+
+async def test_wallets_take_turns_and_of_each_its_batches_however_few_run_at_once(folder: Path) -> None:
+    async with left(folder) as gate:
+        large, small = await gate.key(), await gate.key("other")
+        last = (await made(gate, large, *(f"r{number}" for number in range(5)), max_tokens=11))["id"]
+        await made(gate, large, "a", max_tokens=12)
+        await made(gate, small, "a", "b", "c", max_tokens=13)
+    async with running(folder, script=good, toml="[batches]\nconcurrency = 1") as gate:
+        await over(gate, large, last)
+
+        assert [seen.document["max_tokens"] for seen in gate.upstream.log] == [11, 13, 12, 13, 11, 13, 11, 11, 11]

@@ -1,7 +1,8 @@
 """The worker of batches: each gateway takes requests from the queue in the ledger, a few at a time, beside the calls.
 
-The rule: everything it needs to go on is in the database, so it may be stopped or killed at any moment. Batches take
-turns, oldest first: a large one does not keep a small one waiting.
+The rule: everything it needs to go on is in the database, so it may be stopped or killed at any moment. Wallets take
+turns, and of each wallet its batches, however many of its requests are free to run: a large one does not keep a small
+one waiting, nor one wallet another.
 
     every LOOK_S, or when there is something to do:    tidy -> claim, claim, claim ... -> run each as a task
 """
@@ -20,6 +21,8 @@ LOOK_S: Final = 1.0
 """Between two looks at what other replicas have made, or what may be run again."""
 FORGET_S: Final = 60.0
 """Between two looks at results whose time is over."""
+LAST_MAX: Final = 10_000
+"""So many wallets and batches are remembered by their last turn, at least: whoever is forgotten is first again."""
 
 
 class Worker:
@@ -41,6 +44,9 @@ class Worker:
         self._may_begin: Callable[[], bool] = lambda: True
         self._wake = asyncio.Event()
         self._stopping = False
+        self._turns = 0
+        self._last: dict[str | tuple[str, str], int] = {}
+        """When a wallet, and a batch of it, had its last turn."""
         self.runs = Drains(concurrency)
 
     def wake(self) -> None:
@@ -79,18 +85,25 @@ class Worker:
             return
 
     async def _claim(self) -> None:
-        """Fill what is free with requests, one of each batch in turn."""
-        turn = await self._batches.waiting() if self._has_room else []
-        while turn:
-            left = []
-            for wallet_id, batch_id in turn:
-                if not self._has_room:
-                    return
-                ticket = await self._batches.claim(wallet_id, batch_id, self._gate.now_ms())
-                if ticket is not None:
-                    left.append((wallet_id, batch_id))
-                    self.runs.begin(self._run(Run(self._gate, self._batches, ticket, self._find_key)))
-            turn = left
+        """Fill what is free with requests: each next one of the wallet, and there of the batch, whose last turn was the
+        longest ago."""
+        now_ms = self._gate.now_ms()
+        turn = await self._batches.waiting(now_ms) if self._has_room else []
+        if len(self._last) > LAST_MAX:
+            present = {wallet_id for wallet_id, _ in turn} | set(turn)
+            self._last = {name: at for name, at in self._last.items() if name in present}
+        while turn and self._has_room:
+            batch = min(turn, key=self._since)
+            ticket = await self._batches.claim(*batch, now_ms)
+            if ticket is None:
+                turn.remove(batch)
+                continue
+            self._turns += 1
+            self._last[batch[0]] = self._last[batch] = self._turns
+            self.runs.begin(self._run(Run(self._gate, self._batches, ticket, self._find_key)))
+
+    def _since(self, batch: tuple[str, str]) -> tuple[int, int]:
+        return self._last.get(batch[0], 0), self._last.get(batch, 0)
 
     @property
     def _has_room(self) -> bool:

@@ -103,7 +103,7 @@ async def test_a_request_that_its_gateway_has_died_of_three_times_is_not_run_a_f
         key = await gate.key()
         batch_id = (await made(gate, key, "a"))["id"]
         queue = gate.running.store.batches
-        ((wallet_id, _),) = await queue.waiting()
+        ((wallet_id, _),) = await queue.waiting(gate.running.gate.now_ms())
         ticket = await queue.claim(wallet_id, batch_id, gate.running.gate.now_ms())
         assert ticket is not None
         await queue.put_back(

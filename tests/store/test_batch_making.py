@@ -40,7 +40,7 @@ async def test_all_of_it_is_held_and_what_is_left_is_told(store: Store) -> None:
 
     assert available == 0
     assert await funds(store) == (5 * HELD, 5 * HELD)
-    assert await store.batches.waiting() == [(WALLET, BATCH)]
+    assert await store.batches.waiting(NOW) == [(WALLET, BATCH)]
 
 
 @pytest.mark.usefixtures("step")
@@ -99,7 +99,7 @@ async def test_one_that_died_half_made_is_not_seen_and_undone_at_the_next_start(
         store.batches._making.add(BATCH)
         await store.batches.tidy(NOW)
         assert await store.batches.find(WALLET, BATCH) is None
-        assert await store.batches.waiting() == []
+        assert await store.batches.waiting(NOW) == []
         assert (await funds(store))[1] == 2 * HELD
     async with opening(folder) as store:
         assert (await funds(store))[1] == 2 * HELD

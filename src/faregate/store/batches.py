@@ -47,7 +47,14 @@ _RESULTS: Final = """
 SELECT number, custom_id, state, result FROM batch_request
 WHERE wallet_id = ? AND batch_id = ? AND number > ? ORDER BY number LIMIT ?
 """
-_OPEN: Final = "SELECT wallet_id, id FROM batch WHERE ended_at IS NULL AND state = 'in_progress' ORDER BY id LIMIT ?"
+_OPEN: Final = """
+SELECT wallet_id, id FROM (
+  SELECT wallet_id, id, ROW_NUMBER() OVER (PARTITION BY wallet_id ORDER BY id) AS place FROM batch
+  WHERE ended_at IS NULL AND state = 'in_progress' AND expires_at > ?
+    AND EXISTS(SELECT 1 FROM batch_request r WHERE r.wallet_id = batch.wallet_id AND r.batch_id = batch.id
+      AND r.state = 'waiting' AND r.again_at <= ?)
+) runnable ORDER BY place, id LIMIT ?
+"""
 _TO_CLOSE: Final = """
 SELECT wallet_id, id FROM batch
 WHERE ended_at IS NULL AND (state = 'canceling' OR (state = 'in_progress' AND expires_at <= ?))
@@ -158,10 +165,10 @@ class Batches:
     async def delete(self, wallet_id: str, batch_id: str, at_ms: int) -> bool:
         return await self._writer.submit(batch_queue.delete, Named(wallet_id, batch_id, at_ms), wallet_id=wallet_id)
 
-    async def waiting(self) -> list[tuple[str, str]]:
+    async def waiting(self, at_ms: int) -> list[tuple[str, str]]:
         if self._lease is not None and (self._lease.lost or self._lease.lapsed):
             return []
-        found = await self._readers.scan(lambda connection: connection.execute(_OPEN, (OPEN_MAX,)).fetchall())
+        found = await self._rows(_OPEN, (at_ms, at_ms, OPEN_MAX))
         return [(wallet_id, batch_id) for wallet_id, batch_id in found]
 
     async def claim(self, wallet_id: str, batch_id: str, at_ms: int) -> Ticket | None:
