@@ -62,6 +62,11 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     wasted: Nanos
     """What earlier tries have cost: booked as a loss with the charge's end."""
 
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Where it is: its wallet, its batch, and its number there."""
+        return self.wallet_id, self.batch_id, self.number
+
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
     """A request has ended: its charge and its result, in one transaction."""

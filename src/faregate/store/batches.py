@@ -15,7 +15,7 @@ from faregate.core.errors import GatewayError, NotReady
 from faregate.core.money import Nanos
 from faregate.store import batch_making, batch_queue
 from faregate.store.batch_making import Filling, Owner, Undoing
-from faregate.store.batch_queue import Named
+from faregate.store.batch_queue import Named, Place
 from faregate.store.committer import Writer
 from faregate.store.database import Connection, Readers
 from faregate.store.keys import Keys
@@ -31,6 +31,7 @@ OPEN_MAX: Final = 1_000
 """Batches looked at in one go."""
 DEAD_MS: Final = 40_000
 """A process whose lease is so much older than ours no longer runs what it has claimed (lease.py: LEASE_S, GRACE_S)."""
+_NEVER_MS: Final = 2**62
 
 _COLUMNS: Final = """
 wallet_id, id, state, total, succeeded, errored, canceled, expired, created_at, expires_at, cancel_at, ended_at,
@@ -74,7 +75,7 @@ SELECT o.wallet_id, o.batch_id, o.number, o.charge_id, c.key_id, c.estimated, o.
   o.incarnation
 FROM batch_request o JOIN charge c ON c.wallet_id = o.wallet_id AND c.id = o.charge_id
 LEFT JOIN node n ON n.name = o.node
-WHERE o.state = 'running' AND {_GONE} LIMIT ?
+WHERE o.state = 'running' AND ((o.node = ? AND o.incarnation = ?) OR {_GONE}) LIMIT ?
 """  # noqa: S608 - constants
 _OVER: Final = """
 SELECT wallet_id, id, archived_at IS NULL AND deleted_at IS NULL FROM batch
@@ -94,6 +95,8 @@ class Batches:
         self._lease: Lease | None = None
         self._making: set[str] = set()
         """Batches that are being made here, now."""
+        self._claimed: set[Place] = set()
+        """Requests that are run here, now. What else is ours by its row was claimed unheard."""
         self._doubted: set[tuple[str, str]] = set()
         """Batches of which nobody knows whether they were made: they are canceled if they were."""
 
@@ -172,7 +175,10 @@ class Batches:
         return [(wallet_id, batch_id) for wallet_id, batch_id in found]
 
     async def claim(self, wallet_id: str, batch_id: str, at_ms: int) -> Ticket | None:
-        return await self._write(batch_queue.claim, Named(wallet_id, batch_id, at_ms), wallet_id)
+        ticket = await self._write(batch_queue.claim, Named(wallet_id, batch_id, at_ms), wallet_id)
+        if ticket is not None:
+            self._claimed.add((wallet_id, batch_id, ticket.number))
+        return ticket
 
     async def end(self, command: End) -> bool:
         limited = self._keys.may_be_limited(command.ticket.key_id)
@@ -181,20 +187,27 @@ class Batches:
         def ended(connection: Connection, command: End) -> bool:
             return batch_queue.end(connection, command, owner, limited=limited)
 
-        return await self._writer.submit(ended, command, wallet_id=command.ticket.wallet_id, ends=True)
+        done = await self._writer.submit(ended, command, wallet_id=command.ticket.wallet_id, ends=True)
+        self._claimed.discard(command.ticket.place)
+        return done
 
     async def put_back(self, command: Again) -> bool:
-        return await self._put_back(command, self._owner)
+        done = await self._put_back(command, self._owner)
+        self._claimed.discard(command.ticket.place)
+        return done
 
     async def tidy(self, at_ms: int) -> None:
         node, incarnation = self._owner
-        gone = (node, DEAD_MS, OPEN_MAX)
+        # After a time without the database everybody's lease is old: the living are given time to renew theirs.
+        dead_ms = DEAD_MS if self._lease is None or self._lease.may_judge() else _NEVER_MS
+        gone = (node, incarnation, node, dead_ms, OPEN_MAX)
         for wallet_id, batch_id in list(self._doubted):
             await self.cancel(wallet_id, batch_id, at_ms)
             self._doubted.discard((wallet_id, batch_id))
         for row in await self._rows(_LEFT, gone):
-            await self._take_back(row, at_ms)
-        for wallet_id, batch_id in await self._rows(_HALF_MADE, (node, incarnation, *gone)):
+            if row[-2:] != self._owner or tuple(row[:3]) not in self._claimed:
+                await self._take_back(row, at_ms)
+        for wallet_id, batch_id in await self._rows(_HALF_MADE, gone):
             if batch_id not in self._making:
                 await self._undo((wallet_id, batch_id), at_ms)
         for wallet_id, batch_id in await self._rows(_TO_CLOSE, (at_ms, OPEN_MAX)):
