@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.contract.batches import COST, OPENING, PATH, ended, good, left, made, over, results, sdk
 from tests.contract.riders import until
 from tests.gateway import running
+from tests.store.books import place
+from tests.store.raw import raw_on
 
 
 async def test_a_batch_goes_on_after_a_restart_and_each_request_is_billed_once(folder: Path) -> None:
@@ -65,3 +67,20 @@ async def test_wallets_take_turns_and_of_each_its_batches_however_few_run_at_onc
         await over(gate, large, last)
 
         assert [seen.document["max_tokens"] for seen in gate.upstream.log] == [11, 13, 12, 13, 11, 13, 11, 11, 11]
+
+
+async def test_a_wallet_that_a_neighbour_does_not_let_go_keeps_no_other_waiting(database: Path) -> None:
+    async with left(database) as gate:
+        first, stuck, other = await gate.key(), await gate.key("stuck"), await gate.key("other")
+        await made(gate, first, "a")
+        locked = (await made(gate, stuck, "a", "b"))["id"]
+        free = (await made(gate, other, "a", "b"))["id"]
+    raw = raw_on(place(database))
+    wallet_id = raw.one(f"SELECT wallet_id FROM batch WHERE id = '{locked}'")
+    raw.connection.execute("BEGIN")
+    raw.connection.execute(f"SELECT 1 FROM account WHERE id = '{wallet_id}' FOR NO KEY UPDATE")
+    async with running(database, script=good, toml="[batches]\nconcurrency = 1") as gate:
+        assert (await over(gate, other, free))["request_counts"]["succeeded"] == 2
+        raw.connection.execute("ROLLBACK")
+        assert (await over(gate, stuck, locked))["request_counts"]["succeeded"] == 2
+    raw.close()

@@ -8,10 +8,9 @@ one waiting, nor one wallet another.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from faregate.core.errors import GatewayError
 from faregate.proxy.batch_run import FindKey, Run
 from faregate.proxy.drain import Drains
 from faregate.proxy.port import Gateway
@@ -67,15 +66,19 @@ class Worker:
         forgotten_at = loop.time() - FORGET_S
         while not self._stopping:
             self._wake.clear()
-            try:
-                await self._batches.tidy(self._gate.now_ms())
-                if loop.time() - forgotten_at >= FORGET_S:
-                    forgotten_at = loop.time()
-                    await self._batches.forget(self._gate.now_ms())
-                await self._claim()
-            except GatewayError as error:  # What was left this time is found the next.
-                self._log.error("batches could not be looked after", exc_info=error)
+            await self._look(self._batches.tidy(self._gate.now_ms()))
+            if loop.time() - forgotten_at >= FORGET_S:
+                forgotten_at = loop.time()
+                await self._look(self._batches.forget(self._gate.now_ms()))
+            await self._look(self._claim())
             await self._rest()
+
+    async def _look(self, look: Awaitable[None]) -> None:
+        """What one look cannot do keeps no other from its work, and is found the next time."""
+        try:
+            await look
+        except Exception as error:
+            self._log.error("batches could not be looked after", exc_info=error)
 
     async def _rest(self) -> None:
         try:
@@ -94,12 +97,13 @@ class Worker:
             self._last = {name: at for name, at in self._last.items() if name in present}
         while turn and self._has_room:
             batch = min(turn, key=self._since)
+            # Its turn it has had, whatever comes of it: one wallet that cannot be written to keeps no other waiting.
+            self._turns += 1
+            self._last[batch[0]] = self._last[batch] = self._turns
             ticket = await self._batches.claim(*batch, now_ms)
             if ticket is None:
                 turn.remove(batch)
                 continue
-            self._turns += 1
-            self._last[batch[0]] = self._last[batch] = self._turns
             self.runs.begin(self._run(Run(self._gate, self._batches, ticket, self._find_key)))
 
     def _since(self, batch: tuple[str, str]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from faregate.core.errors import PaymentRequired, RateLimited, Unauthenticated
+from faregate.core.errors import Internal, PaymentRequired, RateLimited, Unauthenticated
 from faregate.core.money import Nanos
 from faregate.store import batch_making, batches
 from faregate.store.batch_making import Filling
@@ -138,3 +138,20 @@ async def test_a_keys_own_cap_covers_all_of_it_or_none(store: Store, cap: str, c
     assert await funds(store) == (100 * HELD, 0)
     await make(store, 2)
     assert await funds(store) == (100 * HELD, 2 * HELD)
+
+
+async def test_what_is_being_undone_is_not_begun_by_a_maker_who_lives_after_all(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "STEP", 2)
+    await fund(store, 9 * HELD)
+    await store.batches._write(batch_making.open_batch, new(3), WALLET)
+    await store.batches._write(batch_making.fill, Filling(new(3), [request(number) for number in range(3)]), WALLET)
+    undoing = batch_making.Undoing(WALLET, BATCH, NOW, 2)
+    assert not await store.batches._writer.submit(batch_making.undo, undoing, wallet_id=WALLET)
+    with pytest.raises(Internal):
+        await store.batches._write(batch_making.begin, new(3), WALLET)
+    await store.batches.tidy(NOW)
+
+    assert await funds(store) == (9 * HELD, 0)
+    assert rows(folder) == (0, 0)

@@ -74,21 +74,26 @@ class Run:
         except asyncio.CancelledError:
             await asyncio.shield(self._tell(self._stopped(), patient=False))
             raise
-        await self._tell(command, patient=True)
-        if isinstance(command, End):
+        ended = await self._tell(command, patient=True)
+        if isinstance(command, End) and ended:
             self._gate.observer.finished(self._record(command, began))
 
-    async def _tell(self, command: End | Again, *, patient: bool) -> None:
+    async def _tell(self, command: End | Again, *, patient: bool) -> bool:
+        """Whether it was done, as far as we know: not so where the claim was no longer ours."""
+        unheard = False
         while True:
             try:
-                await (self._batches.end(command) if isinstance(command, End) else self._batches.put_back(command))
+                done = await (
+                    self._batches.end(command) if isinstance(command, End) else self._batches.put_back(command)
+                )
             except (NotReady, Internal) as error:
+                unheard = unheard or (isinstance(error, NotReady) and error.unknown)
                 self._trouble("the end of a request of a batch could not be written yet", error)
                 if not patient:
-                    return
+                    return False
                 await asyncio.sleep(WAIT_S)
             else:
-                return
+                return done or unheard
 
     async def _run(self) -> End | Again:
         try:
@@ -114,8 +119,11 @@ class Run:
         key = await self._key()
         if key.revoked_at_ms is not None:
             raise Unauthenticated("The key that made this batch was revoked.", code="key_revoked")
-        versions = self._gate.prices.versions()
-        self._price = halved(next(version for version in versions if version.id == self._ticket.price_id))
+        await self._gate.prices.current()
+        price = {version.id: version for version in self._gate.prices.versions()}.get(self._ticket.price_id)
+        if price is None:  # Another replica has appended it a moment ago.
+            raise NotReady("The price version of this request is not known here yet.")
+        self._price = halved(price)
         document = entry.read(self._ticket.params)
         model = entry.find_model(self._gate, key, document)
         self._model = model.id

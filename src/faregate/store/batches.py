@@ -6,10 +6,12 @@ on from there. Lists are read beside the writer; whatever follows from them is j
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-from faregate.core.batch import KEPT_MS, Batch, BatchState, RequestState
+import msgspec
+
+from faregate.core.batch import KEPT_MS, Batch, RequestState
 from faregate.core.batch_commands import Again, End, NewBatch, NewRequest, Ticket
 from faregate.core.errors import GatewayError, NotReady
 from faregate.core.money import Nanos
@@ -17,7 +19,7 @@ from faregate.store import batch_making, batch_queue
 from faregate.store.batch_making import Filling, Owner, Undoing
 from faregate.store.batch_queue import Named, Place
 from faregate.store.committer import Writer
-from faregate.store.database import Connection, Readers
+from faregate.store.database import Connection, Readers, WalletLocked
 from faregate.store.keys import Keys
 from faregate.store.lease import Lease
 
@@ -125,7 +127,7 @@ class Batches:
             available = Nanos(0)
             for step in steps:
                 available = await self._write(batch_making.fill, Filling(batch, step), batch.wallet_id)
-            await self._writer.submit(batch_making.begin, batch, wallet_id=batch.wallet_id)
+            await self._write(batch_making.begin, batch, batch.wallet_id)
             return available
         except BaseException:
             # Whoever waited is told of it when what it held is back; what cannot be undone now, `tidy` undoes.
@@ -206,14 +208,12 @@ class Batches:
             self._doubted.discard((wallet_id, batch_id))
         for row in await self._rows(_LEFT, gone):
             if row[-2:] != self._owner or tuple(row[:3]) not in self._claimed:
-                await self._take_back(row, at_ms)
+                await _unless_locked(self._take_back(row, at_ms))
         for wallet_id, batch_id in await self._rows(_HALF_MADE, gone):
             if batch_id not in self._making:
-                await self._undo((wallet_id, batch_id), at_ms)
+                await _unless_locked(self._undo((wallet_id, batch_id), at_ms))
         for wallet_id, batch_id in await self._rows(_TO_CLOSE, (at_ms, OPEN_MAX)):
-            closing = Named(wallet_id, batch_id, at_ms, STEP)
-            while await self._writer.submit(batch_queue.close_some, closing, wallet_id=wallet_id) == STEP:
-                pass
+            await _unless_locked(self._close(Named(wallet_id, batch_id, at_ms, STEP)))
 
     async def forget(self, at_ms: int) -> None:
         for wallet_id, batch_id, is_kept in await self._rows(_OVER, (at_ms - KEPT_MS, OPEN_MAX)):
@@ -256,8 +256,21 @@ class Batches:
         while not await self._writer.submit(batch_making.undo, command, wallet_id=batch[0], ends=True):
             pass
 
+    async def _close(self, closing: Named) -> None:
+        while await self._writer.submit(batch_queue.close_some, closing, wallet_id=closing.wallet_id) == STEP:
+            pass
+
     async def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
         return await self._readers.scan(lambda connection: connection.execute(statement, values).fetchall())
+
+
+async def _unless_locked(work: Awaitable[None]) -> None:
+    """One wallet that a neighbour does not let go keeps no other waiting: it is looked at again the next time."""
+    try:
+        await work
+    except NotReady as error:
+        if not isinstance(error.__cause__, WalletLocked):
+            raise
 
 
 def _steps(requests: list[NewRequest]) -> list[list[NewRequest]]:
@@ -273,20 +286,4 @@ def _steps(requests: list[NewRequest]) -> list[list[NewRequest]]:
 
 
 def _batch(row: Any) -> Batch:
-    wallet_id, id_, state, total, succeeded, errored, canceled, expired, *times = row
-    created_at, expires_at, cancel_at, ended_at, archived_at = times
-    return Batch(
-        wallet_id=wallet_id,
-        id=id_,
-        state=BatchState(state),
-        total=total,
-        succeeded=succeeded,
-        errored=errored,
-        canceled=canceled,
-        expired=expired,
-        created_at_ms=created_at,
-        expires_at_ms=expires_at,
-        cancel_at_ms=cancel_at,
-        ended_at_ms=ended_at,
-        archived_at_ms=archived_at,
-    )
+    return msgspec.convert(dict(zip(Batch.__struct_fields__, row, strict=True)), Batch)
