@@ -48,9 +48,10 @@ class BatchDesk:
         self._changed = changed
         self._waiting_max = waiting_max
         self._public_url = public_url.rstrip("/")
+        self._turns = batch.Turns()
 
     async def create(self, caller: AsgiCaller, request: Request) -> Response:
-        made = await batch.create(self._gate, self._batches, caller, waiting_max=self._waiting_max)
+        made = await batch.create(self._gate, self._batches, caller, self._turns, waiting_max=self._waiting_max)
         self._changed()
         body = msgspec.json.encode(view(made.batch, self._base_url(request)))
         answer = Response(body, media_type="application/json", headers={"request-id": caller.request_id})

@@ -147,7 +147,7 @@ def fill(connection: Connection, command: Filling, owner: Owner) -> Nanos:
 
 
 def begin(connection: Connection, command: NewBatch, owner: Owner) -> None:
-    """It is whole: from now on it is seen, and run. Raises Internal when it was undone meanwhile, or is being undone."""
+    """It is whole: from now on it is seen, and run. Raises Internal when somebody undoes it, or has."""
     if connection.execute(_BEGIN, (command.wallet_id, command.id, *owner)).rowcount == 0:
         raise Internal(f"{command.id} was undone before it was whole. Nothing of it will be run or billed.")
 
