@@ -43,6 +43,8 @@ class Worker:
         self._may_begin: Callable[[], bool] = lambda: True
         self._wake = asyncio.Event()
         self._stopping = False
+        self._listed: list[tuple[str, str]] = []
+        self._listed_at = 0.0
         self._turns = 0
         self._last: dict[str | tuple[str, str], int] = {}
         """When a wallet, and a batch of it, had its last turn."""
@@ -90,11 +92,7 @@ class Worker:
     async def _claim(self) -> None:
         """Fill what is free with requests: each next one of the wallet, and there of the batch, whose last turn was the
         longest ago."""
-        now_ms = self._gate.now_ms()
-        turn = await self._batches.waiting(now_ms) if self._has_room else []
-        if len(self._last) > LAST_MAX:
-            present = {wallet_id for wallet_id, _ in turn} | set(turn)
-            self._last = {name: at for name, at in self._last.items() if name in present}
+        now_ms, turn = self._gate.now_ms(), await self._who_waits()
         while turn and self._has_room:
             batch = min(turn, key=self._since)
             # Its turn it has had, whatever comes of it: one wallet that cannot be written to keeps no other waiting.
@@ -105,6 +103,17 @@ class Worker:
                 turn.remove(batch)
                 continue
             self.runs.begin(self._run(Run(self._gate, self._batches, ticket, self._find_key)))
+
+    async def _who_waits(self) -> list[tuple[str, str]]:
+        """Whose turn it may be: read anew when nobody is left of those who were, or after LOOK_S. It may be a long list
+        that is read for each request that ends."""
+        at = asyncio.get_running_loop().time()
+        if self._has_room and (not self._listed or at - self._listed_at >= LOOK_S):
+            self._listed, self._listed_at = await self._batches.waiting(self._gate.now_ms()), at
+            if len(self._last) > LAST_MAX:
+                present = {wallet_id for wallet_id, _ in self._listed} | set(self._listed)
+                self._last = {name: at for name, at in self._last.items() if name in present}
+        return self._listed
 
     def _since(self, batch: tuple[str, str]) -> tuple[int, int]:
         return self._last.get(batch[0], 0), self._last.get(batch, 0)
