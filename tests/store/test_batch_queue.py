@@ -96,7 +96,7 @@ async def test_what_a_dead_life_had_claimed_is_taken_back_by_the_next_and_its_en
         assert not await second.batches.end(succeeded(ticket)), "whoever had claimed it has lost it"
         _, back = await claimed(second), await claimed(second)  # Behind what has not been tried.
 
-        assert (back.number, back.crashes, back.wasted) == (0, 1, ticket.estimated)
+        assert (back.number, back.crashes, back.wasted) == (0, 1, 2 * ticket.estimated)
         assert await second.batches.end(succeeded(back, basis=Basis.UPSTREAM))
         assert await funds(second) == (OPENING - 75_000, HELD)
 

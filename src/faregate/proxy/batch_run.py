@@ -16,12 +16,11 @@ import msgspec
 
 from faregate.core import batch as rules
 from faregate.core.access import Key
-from faregate.core.batch import RequestState, halved, pause_ms
+from faregate.core.batch import Halved, RequestState, halved, pause_ms, whole
 from faregate.core.batch_commands import Again, End, Ticket
 from faregate.core.errors import GatewayError, Internal, NotReady, Refused, Unauthenticated
 from faregate.core.ledger import Loss, Outcome, Release, Reserved, Settle, split
 from faregate.core.money import ZERO, Nanos
-from faregate.core.pricing import PriceVersion
 from faregate.proxy import entry
 from faregate.proxy.attempts import Attempts, Reply
 from faregate.proxy.fare import Fare, appraise
@@ -61,7 +60,7 @@ class Run:
         self._batches = batches
         self._ticket = ticket
         self._find_key = find_key
-        self._price: PriceVersion | None = None
+        self._price: Halved | None = None
         self._attempts: Attempts | None = None
         self._model: str | None = None
         self._error: GatewayError | None = None
@@ -180,7 +179,7 @@ class Run:
     def _stopped(self) -> Again:
         """A gateway that stops: what upstream made of it is lost, and no try is counted."""
         sent = self._attempts is not None and self._attempts.sent
-        wasted = Nanos(self._wasted() + (self._ticket.estimated if sent else 0))
+        wasted = Nanos(self._wasted() + (whole(self._ticket.estimated) if sent else 0))
         return self._again(at_ms=self._gate.now_ms(), tries=self._ticket.tries, wasted=wasted)
 
     def _errored(self, error: GatewayError) -> End:
@@ -206,7 +205,7 @@ class Run:
     def _wasted(self) -> Nanos:
         """What all tries have cost so far that nobody pays."""
         lost = self._attempts.lost if self._attempts is not None else []
-        return Nanos(self._ticket.wasted + sum(self._price.cost(usage) for usage in lost if self._price is not None))
+        return Nanos(self._ticket.wasted + sum(self._price.whole(usage) for usage in lost if self._price is not None))
 
     def _loss(self, wasted: Nanos) -> Loss | None:
         if not wasted:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from faregate.core.batch import KEPT_MS, Batch, RequestState
+from faregate.core.batch import KEPT_MS, Batch, RequestState, whole
 from faregate.core.batch_commands import Again, End, NewBatch, NewRequest, Ticket
 from faregate.core.errors import GatewayError, NotReady
 from faregate.core.money import Nanos
@@ -247,7 +247,7 @@ class Batches:
             crashes=crashes, wasted=wasted,
         )  # fmt: skip
         again = Again(
-            ticket=ticket, again_at_ms=at_ms, tries=tries, crashes=crashes + 1, wasted=Nanos(wasted + estimated)
+            ticket=ticket, again_at_ms=at_ms, tries=tries, crashes=crashes + 1, wasted=Nanos(wasted + whole(estimated))
         )
         await self._put_back(again, (owner[0], owner[1]))
 
