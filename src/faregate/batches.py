@@ -43,6 +43,9 @@ class Worker:
         self._may_begin: Callable[[], bool] = lambda: True
         self._wake = asyncio.Event()
         self._stopping = False
+        self._idle = asyncio.Event()
+        """Set while it is not at work."""
+        self._idle.set()
         self._listed: list[tuple[str, str]] = []
         self._listed_at = 0.0
         self._turns = 0
@@ -59,11 +62,20 @@ class Worker:
         self._stopping = True
         self.wake()
         await self.runs.close(wait_s)
+        await self._idle.wait()
+        await self.runs.close(0)  # What was claimed meanwhile.
 
     async def work(self, may_begin: Callable[[], bool]) -> None:
         """Work until closed, and begin requests while so allowed. What the ledger was asked for is waited for: no claim
         is lost."""
         self._may_begin = may_begin
+        self._idle.clear()
+        try:
+            await self._work()
+        finally:
+            self._idle.set()
+
+    async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         forgotten_at = loop.time() - FORGET_S
         while not self._stopping:

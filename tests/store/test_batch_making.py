@@ -14,7 +14,7 @@ from faregate.core.money import Nanos
 from faregate.store import batch_making, batches
 from faregate.store.batch_making import Filling
 from faregate.store.store import Store
-from tests.store.batched import BATCH, HELD, make, new, request
+from tests.store.batched import BATCH, HELD, claimed, make, new, request, succeeded
 from tests.store.books import KEY, NOW, WALLET, fund, funds, opening, place
 from tests.store.raw import raw_on
 
@@ -117,6 +117,17 @@ async def test_a_wallet_has_so_many_waiting_and_no_more(store: Store) -> None:
 
     assert (refused.value.code, refused.value.should_retry) == ("batch_requests", False)
     await make(store, 3, id=BATCH[:-1] + "2", waiting_max=6)
+
+
+async def test_a_wallet_has_so_many_bytes_waiting_and_no_more(store: Store) -> None:
+    await fund(store, 100 * HELD)
+    await make(store, 3)  # Of two bytes each.
+    with pytest.raises(RateLimited) as refused:
+        await make(store, 2, id=BATCH[:-1] + "1", waiting_bytes_max=9)
+
+    assert (refused.value.code, refused.value.should_retry) == ("batch_requests", False)
+    await store.batches.end(succeeded(await claimed(store)))
+    await make(store, 2, id=BATCH[:-1] + "2", waiting_bytes_max=8)
 
 
 async def test_a_key_that_is_revoked_makes_none(store: Store) -> None:

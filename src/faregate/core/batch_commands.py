@@ -20,6 +20,8 @@ class NewBatch(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests it will have."""
     waiting_max: int
     """How many requests its wallet may have waiting, with these."""
+    waiting_bytes_max: int
+    """And how many bytes of them."""
     ceiling: Nanos
     """What all of it can cost at most."""
     abandon_budget: Nanos | None

@@ -8,7 +8,7 @@ been told, with `requests.N.params` before the path. Between two requests it is 
 
 import asyncio
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -39,6 +39,15 @@ class Made(msgspec.Struct, frozen=True):
     """Its quote, under the names that a call's has."""
 
 
+class Bounds(Protocol):
+    """What a wallet may have waiting in all of its batches: requests, and bytes of them."""
+
+    @property
+    def waiting_max(self) -> int: ...
+    @property
+    def waiting_bytes_max(self) -> int: ...
+
+
 class Turns:
     """Of each wallet one batch at a time is read and judged: a batch is large, and its key's rates do not bound it."""
 
@@ -50,7 +59,7 @@ class Turns:
         return self._locks.setdefault(wallet_id, asyncio.Lock())
 
 
-async def create(gate: Gateway, batches: Batches, caller: Asker, turns: Turns, *, waiting_max: int) -> Made:
+async def create(gate: Gateway, batches: Batches, caller: Asker, turns: Turns, *, bounds: Bounds) -> Made:
     """Make a batch. Raises what a call would, and PaymentRequired when the wallet does not cover all of it."""
     key = await entry.authenticate(gate, caller)
     limit = credit_limit(caller)
@@ -61,11 +70,11 @@ async def create(gate: Gateway, batches: Batches, caller: Asker, turns: Turns, *
             "repeat a batch, look for it in GET /v1/messages/batches.",
         )
     async with turns.of(key.wallet_id):
-        return await _create(gate, batches, caller, key, limit=limit, waiting_max=waiting_max)
+        return await _create(gate, batches, caller, key, limit=limit, bounds=bounds)
 
 
 async def _create(
-    gate: Gateway, batches: Batches, caller: Asker, key: Key, *, limit: Nanos | None, waiting_max: int
+    gate: Gateway, batches: Batches, caller: Asker, key: Key, *, limit: Nanos | None, bounds: Bounds
 ) -> Made:
     body = await caller.body()
     await gate.prices.current()
@@ -88,7 +97,8 @@ async def _create(
         version=version,
         beta=beta,
         total=len(requests),
-        waiting_max=waiting_max,
+        waiting_max=bounds.waiting_max,
+        waiting_bytes_max=bounds.waiting_bytes_max,
         ceiling=ceiling,
         abandon_budget=gate.abandon_budget,
         at_ms=now_ms,

@@ -110,6 +110,17 @@ def open_batch(connection: Connection, command: NewBatch, owner: Owner) -> None:
     )
 
 
+def judge_bytes(command: NewBatch, waiting: int, more: int) -> None:
+    """Bound what a wallet keeps on the disk: an image is large, and holds little. Raises RateLimited."""
+    if waiting + more > command.waiting_bytes_max:
+        raise RateLimited(
+            f"This wallet's waiting requests in batches have {waiting} bytes and may have {command.waiting_bytes_max}: "
+            f"this batch has {more}. Wait until others have ended, or make it smaller.",
+            code="batch_requests",
+            should_retry=False,
+        )
+
+
 def fill(connection: Connection, command: Filling, owner: Owner) -> Nanos:
     """Hold some requests, and write them down. Raises as `open_batch`; gives what the wallet has available then."""
     batch = command.batch

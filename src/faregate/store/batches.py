@@ -50,6 +50,10 @@ _RESULTS: Final = """
 SELECT number, custom_id, state, result FROM batch_request
 WHERE wallet_id = ? AND batch_id = ? AND number > ? ORDER BY number LIMIT ?
 """
+_WAITING_BYTES: Final = """
+SELECT COALESCE(SUM(LENGTH(r.params)), 0) FROM batch b
+JOIN batch_request r ON r.wallet_id = b.wallet_id AND r.batch_id = b.id WHERE b.wallet_id = ? AND b.ended_at IS NULL
+"""
 _OPEN: Final = """
 SELECT wallet_id, id FROM (
   SELECT wallet_id, id, ROW_NUMBER() OVER (PARTITION BY wallet_id ORDER BY id) AS place FROM batch
@@ -110,6 +114,9 @@ class Batches:
         steps = _steps(requests)
         self._making.add(batch.id)
         try:
+            # Beside the writer, which is not to add them up: of one wallet a gateway makes one batch at a time.
+            (waiting,) = await self._readers.point(_WAITING_BYTES, (batch.wallet_id,)) or (0,)
+            batch_making.judge_bytes(batch, int(waiting), sum(len(request.params) for request in requests))
             if len(steps) == 1:
                 return await self._write(batch_making.make, Filling(batch, requests), batch.wallet_id)
             return await self._make(batch, steps)
@@ -204,8 +211,7 @@ class Batches:
         dead_ms = DEAD_MS if self._lease is None or self._lease.may_judge() else _NEVER_MS
         gone = (node, incarnation, node, dead_ms, OPEN_MAX)
         for wallet_id, batch_id in list(self._doubted):
-            await self.cancel(wallet_id, batch_id, at_ms)
-            self._doubted.discard((wallet_id, batch_id))
+            await _unless_locked(self._cancel_doubted(wallet_id, batch_id, at_ms))
         for row in await self._rows(_LEFT, gone):
             if row[-2:] != self._owner or tuple(row[:3]) not in self._claimed:
                 await _unless_locked(self._take_back(row, at_ms))
@@ -255,6 +261,10 @@ class Batches:
         command = Undoing(*batch, at_ms, STEP)
         while not await self._writer.submit(batch_making.undo, command, wallet_id=batch[0], ends=True):
             pass
+
+    async def _cancel_doubted(self, wallet_id: str, batch_id: str, at_ms: int) -> None:
+        await self.cancel(wallet_id, batch_id, at_ms)
+        self._doubted.discard((wallet_id, batch_id))
 
     async def _close(self, closing: Named) -> None:
         while await self._writer.submit(batch_queue.close_some, closing, wallet_id=closing.wallet_id) == STEP:
