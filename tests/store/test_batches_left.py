@@ -53,6 +53,7 @@ async def test_a_claim_that_was_made_again_is_not_ended_by_who_had_it_before(sto
 
     assert not await store.batches.put_back(again(first)), "said once more, for its answer was lost"
     assert not await store.batches.end(succeeded(first))
+    await store.batches.tidy(NOW + 200)
     assert await store.batches.end(succeeded(second, loss_amount=Nanos(0)))
     assert await funds(store) == (9 * HELD - 75_000, 0)
 

@@ -69,6 +69,11 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
         """Where it is: its wallet, its batch, and its number there."""
         return self.wallet_id, self.batch_id, self.number
 
+    @property
+    def claim(self) -> tuple[str, str, int, int, int]:
+        """Which claim on it this is: each one that is taken back counts one more try or crash."""
+        return *self.place, self.tries, self.crashes
+
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
     """A request has ended: its charge and its result, in one transaction."""

@@ -17,7 +17,7 @@ from faregate.core.errors import GatewayError, NotReady
 from faregate.core.money import Nanos
 from faregate.store import batch_making, batch_queue
 from faregate.store.batch_making import Filling, Owner, Undoing
-from faregate.store.batch_queue import Named, Place
+from faregate.store.batch_queue import Named
 from faregate.store.committer import Writer
 from faregate.store.database import Connection, Readers, WalletLocked
 from faregate.store.keys import Keys
@@ -101,8 +101,8 @@ class Batches:
         self._lease: Lease | None = None
         self._making: set[str] = set()
         """Batches that are being made here, now."""
-        self._claimed: set[Place] = set()
-        """Requests that are run here, now. What else is ours by its row was claimed unheard."""
+        self._claimed: set[tuple[str, str, int, int, int]] = set()
+        """Claims (Ticket.claim) that are run here, now. What else is ours by its row was claimed unheard."""
         self._doubted: set[tuple[str, str]] = set()
         """Batches of which nobody knows whether they were made: they are canceled if they were."""
 
@@ -186,7 +186,7 @@ class Batches:
     async def claim(self, wallet_id: str, batch_id: str, at_ms: int) -> Ticket | None:
         ticket = await self._write(batch_queue.claim, Named(wallet_id, batch_id, at_ms), wallet_id)
         if ticket is not None:
-            self._claimed.add((wallet_id, batch_id, ticket.number))
+            self._claimed.add(ticket.claim)
         return ticket
 
     async def end(self, command: End) -> bool:
@@ -197,12 +197,12 @@ class Batches:
             return batch_queue.end(connection, command, owner, limited=limited)
 
         done = await self._writer.submit(ended, command, wallet_id=command.ticket.wallet_id, ends=True)
-        self._claimed.discard(command.ticket.place)
+        self._claimed.discard(command.ticket.claim)
         return done
 
     async def put_back(self, command: Again) -> bool:
         done = await self._put_back(command, self._owner)
-        self._claimed.discard(command.ticket.place)
+        self._claimed.discard(command.ticket.claim)
         return done
 
     async def tidy(self, at_ms: int) -> None:
@@ -213,7 +213,7 @@ class Batches:
         for wallet_id, batch_id in list(self._doubted):
             await _unless_locked(self._cancel_doubted(wallet_id, batch_id, at_ms))
         for row in await self._rows(_LEFT, gone):
-            if row[-2:] != self._owner or tuple(row[:3]) not in self._claimed:
+            if row[-2:] != self._owner or (*row[:3], *row[6:8]) not in self._claimed:
                 await _unless_locked(self._take_back(row, at_ms))
         for wallet_id, batch_id in await self._rows(_HALF_MADE, gone):
             if batch_id not in self._making:
