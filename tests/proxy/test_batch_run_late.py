@@ -62,12 +62,13 @@ async def test_what_is_claimed_while_the_worker_stops_is_put_back(
 ) -> None:
     async with running(folder, script=good, toml="[batches]\nconcurrency = 1") as gate:
         batches, asked, go = gate.running.store.batches, asyncio.Event(), asyncio.Event()
-        claim = batches.claim
+        claim, claimed = batches.claim, list[Any]()
 
         async def slow(*args: Any) -> Any:
             asked.set()
             await go.wait()
-            return await claim(*args)
+            claimed.append(await claim(*args))
+            return claimed[-1]
 
         monkeypatch.setattr(batches, "claim", slow)
         await made(gate, await gate.key(), "a")
@@ -76,5 +77,6 @@ async def test_what_is_claimed_while_the_worker_stops_is_put_back(
         await asyncio.sleep(0)
         go.set()
         await closing
+        assert len(claimed) == 1 and claimed[0] is not None
         with looking(folder) as ledger:
             assert tuple(ledger.execute("SELECT state, crashes FROM batch_request").fetchone()) == ("waiting", 0)
