@@ -9,6 +9,7 @@ which the next one takes back.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -71,7 +72,10 @@ class Run:
         try:
             command = await self._run()
         except asyncio.CancelledError:
-            await asyncio.shield(self._tell(self._stopped(), patient=False))
+            telling = asyncio.create_task(self._tell(self._stopped(), patient=False))
+            while not telling.done():
+                with contextlib.suppress(asyncio.CancelledError):  # Cut once more: whoever cuts it waits for this.
+                    await asyncio.wait([telling])
             raise
         ended = await self._tell(command, patient=True)
         if isinstance(command, End) and ended:
