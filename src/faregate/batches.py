@@ -62,8 +62,7 @@ class Worker:
         self._stopping = True
         self.wake()
         await self.runs.close(wait_s)
-        await self._idle.wait()
-        await self.runs.close(0)  # What was claimed meanwhile.
+        await self._idle.wait()  # What was claimed meanwhile has been put back.
 
     async def work(self, may_begin: Callable[[], bool]) -> None:
         """Work until closed, and begin requests while so allowed. What the ledger was asked for is waited for: no claim
@@ -114,7 +113,11 @@ class Worker:
             if ticket is None:
                 turn.remove(batch)
                 continue
-            self.runs.begin(self._run(Run(self._gate, self._batches, ticket, self._find_key)))
+            run = Run(self._gate, self._batches, ticket, self._find_key)
+            if self._stopping:
+                await run.leave()
+                return
+            self.runs.begin(self._run(run))
 
     async def _who_waits(self) -> list[tuple[str, str]]:
         """Whose turn it may be: read anew when nobody is left of those who were, or after LOOK_S. It may be a long list

@@ -81,6 +81,10 @@ class Run:
         if isinstance(command, End) and ended:
             self._gate.observer.finished(self._record(command, began))
 
+    async def leave(self) -> None:
+        """Put it back instead: it has not begun."""
+        await self._tell(self._stopped(), patient=False)
+
     async def _tell(self, command: End | Again, *, patient: bool) -> bool:
         """Whether it was done, as far as we know: not so where the claim was no longer ours."""
         unheard = False
