@@ -27,7 +27,7 @@ async def claimed(folder: Path) -> AsyncIterator[Claimed]:
     async with left(folder) as gate:
         await made(gate, await gate.key(), "a", model="claude-haiku-4-5")
         batches = gate.running.store.batches
-        ((wallet_id, batch_id),) = await batches.waiting()
+        ((wallet_id, batch_id),) = await batches.waiting(gate.running.gate.now_ms())
         ticket = await batches.claim(wallet_id, batch_id, gate.running.gate.now_ms())
         assert ticket is not None
         yield gate.running.gate, ticket

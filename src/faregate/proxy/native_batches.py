@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
+from faregate.core.errors import NotReady
 from faregate.core.native_batch import Native
 from faregate.core.routing import Route
 from faregate.proxy.batch_run import FindKey
@@ -55,7 +56,7 @@ class NativeBatches:
         for native in await self._natives.open():
             run = self._runs.get(native.id)
             if run is None and not self._rests_now(native.id):
-                if not native.ours and not await self._natives.adopt(native):
+                if not native.ours and not await self._adopted(native):
                     continue
                 run = self._run(native)
                 self._start(run, run.resume())
@@ -82,6 +83,12 @@ class NativeBatches:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    async def _adopted(self, native: Native) -> bool:
+        try:
+            return await self._natives.adopt(native)
+        except NotReady:  # One wallet that cannot be written to keeps no other waiting.
+            return False
 
     async def _bring(self) -> None:
         """Open one for the oldest batch that has requests for it."""

@@ -224,6 +224,7 @@ class NativeRun:
             ticket = await self._ticket(result.custom_id) if result is not None else None
             if result is None or ticket is None:
                 continue
+            await self._patiently(self._gate.prices.current)
             fare = await self._fare(ticket)
             error = error_of(result, upstream.redact)
             try:

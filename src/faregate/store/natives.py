@@ -10,7 +10,7 @@ from faregate.core.batch_commands import Again, End, Ticket
 from faregate.core.native_batch import BYTES_MAX, REQUESTS_MAX, GiveBack, Native, NativeState
 from faregate.store import batch_queue, native_queue
 from faregate.store.batch_making import Owner
-from faregate.store.batches import DEAD_MS, STEP, STEP_BYTES
+from faregate.store.batches import DEAD_MS, NEVER_MS, STEP, STEP_BYTES
 from faregate.store.committer import Writer
 from faregate.store.database import Connection, Readers
 from faregate.store.keys import Keys
@@ -51,7 +51,9 @@ class Natives:
         if self._lease is not None and (self._lease.lost or self._lease.lapsed):
             return []
         node, incarnation = self._owner
-        values = (node, incarnation, node, incarnation, node, DEAD_MS, OPEN_MAX)
+        # After a time without the database everybody's lease is old: the living are given time to renew theirs.
+        dead_ms = DEAD_MS if self._lease is None or self._lease.may_judge() else NEVER_MS
+        values = (node, incarnation, node, incarnation, node, dead_ms, OPEN_MAX)
         rows = await self._readers.scan(lambda connection: connection.execute(_OPEN, values).fetchall())
         return [_native(row) for row in rows]
 
