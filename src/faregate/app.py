@@ -267,7 +267,7 @@ def _door(settings: Settings, gate: Gateway, telemetry: Telemetry, store: Store,
             body_timeout_s=BATCH_BODY_TIMES * intake.body_timeout_s,
         ),
         changed=worker.wake,
-        waiting_max=settings.batches.waiting_max,
+        bounds=settings.batches,
         public_url=settings.batches.public_url,
     )
     api = Api(gate, intake, metrics=telemetry.render, metrics_type=CONTENT_TYPE, batches=batches)

@@ -42,6 +42,8 @@ def test_odd_prices_are_halved_after_they_are_added() -> None:
     )  # fmt: skip
 
     assert [halved(odd).cost(Usage(input=1, output=count)) for count in range(4)] == [0, 1, 1, 2]
+    assert halved(odd).whole(Usage(input=1, output=2)) == 3, "what is lost is lost at upstream's price"
+    assert batch.whole(half(3)) == 2
 
 
 def test_until_all_of_it_has_ended_every_request_is_processing() -> None:

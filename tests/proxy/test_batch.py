@@ -3,9 +3,12 @@
 Method: a whole gateway on loopback, and its books afterwards.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.contract.answers import refused
@@ -87,3 +90,35 @@ async def test_what_is_wrong_is_named_with_its_request_and_nothing_is_held(
         assert (answer.status_code, answer.json()["error"]["message"][: len(says)]) == (status, says)
         assert await gate.books() == (OPENING, 0)
         assert not gate.upstream.log
+
+
+async def test_of_each_wallet_one_batch_at_a_time_is_read(tmp_path: Path) -> None:
+    async with running(tmp_path, script=good, toml=LEFT) as gate:
+        key, same, other = await gate.key(), await gate.key(), await gate.key("other")
+        begun, rest = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            data = msgspec.json.encode(body("a"))
+            yield data[:9]
+            begun.set()
+            await rest.wait()
+            yield data[9:]
+
+        first = asyncio.create_task(gate.client.post(PATH, content=slow(), headers={"x-api-key": key}))
+        await begun.wait()
+        await made(gate, other, "a")
+        second = asyncio.create_task(made(gate, same, "b"))
+        await made(gate, other, "b")
+        await made(gate, other, "c")
+        assert not second.done(), "it waits for its turn, and nobody else does"
+        rest.set()
+
+        assert (await first).status_code == 200 and (await second)["processing_status"] == "in_progress"
+
+
+async def test_an_idempotency_key_is_refused_and_not_ignored(tmp_path: Path) -> None:
+    async with running(tmp_path, script=good) as gate:
+        answer = await gate.post(PATH, await gate.key(), body("a"), idempotency_key="once")
+
+        assert refused(answer, 400, "invalid_request_error", "invalid_param")
+        assert await gate.books() == (OPENING, 0)

@@ -9,7 +9,9 @@ import pytest
 
 from faregate.core import batch as rules
 from faregate.core.batch_commands import Again
+from faregate.core.pricing import PriceVersion
 from faregate.edge import desk
+from faregate.store.prices import Prices
 from faregate.upstreams.script import Play, Seen, failure, plain
 from tests.contract.batches import COST, GOOD, OPENING, PATH, body, ended, good, left, made, over, results, sdk
 from tests.contract.handmade import by_hand
@@ -137,7 +139,7 @@ async def test_a_request_that_its_gateway_has_died_of_three_times_is_not_run_a_f
         key = await gate.key()
         batch_id = (await made(gate, key, "a"))["id"]
         queue = gate.running.store.batches
-        ((wallet_id, _),) = await queue.waiting()
+        ((wallet_id, _),) = await queue.waiting(gate.running.gate.now_ms())
         ticket = await queue.claim(wallet_id, batch_id, gate.running.gate.now_ms())
         assert ticket is not None
         await queue.put_back(
@@ -147,3 +149,24 @@ async def test_a_request_that_its_gateway_has_died_of_three_times_is_not_run_a_f
         assert (await over(gate, key, batch_id))["request_counts"]["errored"] == 1
         assert not gate.upstream.log
         assert await gate.books() == (OPENING, 0)
+
+
+async def test_a_price_version_that_is_not_known_here_yet_is_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "PAUSE_MS", 10)
+    async with left(folder) as gate:
+        key = await gate.key()
+        batch_id = (await made(gate, key, "a"))["id"]
+    first = Prices.versions
+    asked = []
+
+    def late(prices: Prices) -> list[PriceVersion]:
+        asked.append(1)
+        return first(prices) if len(asked) > 1 else []
+
+    monkeypatch.setattr(Prices, "versions", late)
+    async with running(folder, script=good) as gate:
+        assert (await over(gate, key, batch_id))["request_counts"]["succeeded"] == 1
+        assert len(asked) == 2
+        assert await gate.books() == (OPENING - COST, 0)

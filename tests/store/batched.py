@@ -26,6 +26,7 @@ def new(total: int, **fields: Any) -> NewBatch:
         "beta": None,
         "total": total,
         "waiting_max": 100_000,
+        "waiting_bytes_max": 1 << 30,
         "ceiling": Nanos(total * HELD),
         "abandon_budget": None,
         "at_ms": NOW,

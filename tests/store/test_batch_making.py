@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from faregate.core.errors import PaymentRequired, RateLimited, Unauthenticated
+from faregate.core.errors import Internal, PaymentRequired, RateLimited, Unauthenticated
 from faregate.core.money import Nanos
 from faregate.store import batch_making, batches
 from faregate.store.batch_making import Filling
 from faregate.store.store import Store
-from tests.store.batched import BATCH, HELD, make, new, request
+from tests.store.batched import BATCH, HELD, claimed, make, new, request, succeeded
 from tests.store.books import KEY, NOW, WALLET, fund, funds, opening, place
 from tests.store.raw import raw_on
 
@@ -40,7 +40,7 @@ async def test_all_of_it_is_held_and_what_is_left_is_told(store: Store) -> None:
 
     assert available == 0
     assert await funds(store) == (5 * HELD, 5 * HELD)
-    assert await store.batches.waiting() == [(WALLET, BATCH)]
+    assert await store.batches.waiting(NOW) == [(WALLET, BATCH)]
 
 
 @pytest.mark.usefixtures("step")
@@ -99,7 +99,7 @@ async def test_one_that_died_half_made_is_not_seen_and_undone_at_the_next_start(
         store.batches._making.add(BATCH)
         await store.batches.tidy(NOW)
         assert await store.batches.find(WALLET, BATCH) is None
-        assert await store.batches.waiting() == []
+        assert await store.batches.waiting(NOW) == []
         assert (await funds(store))[1] == 2 * HELD
     async with opening(folder) as store:
         assert (await funds(store))[1] == 2 * HELD
@@ -117,6 +117,17 @@ async def test_a_wallet_has_so_many_waiting_and_no_more(store: Store) -> None:
 
     assert (refused.value.code, refused.value.should_retry) == ("batch_requests", False)
     await make(store, 3, id=BATCH[:-1] + "2", waiting_max=6)
+
+
+async def test_a_wallet_has_so_many_bytes_waiting_and_no_more(store: Store) -> None:
+    await fund(store, 100 * HELD)
+    await make(store, 3)  # Of two bytes each.
+    with pytest.raises(RateLimited) as refused:
+        await make(store, 2, id=BATCH[:-1] + "1", waiting_bytes_max=9)
+
+    assert (refused.value.code, refused.value.should_retry) == ("batch_requests", False)
+    await store.batches.end(succeeded(await claimed(store)))
+    await make(store, 2, id=BATCH[:-1] + "2", waiting_bytes_max=8)
 
 
 async def test_a_key_that_is_revoked_makes_none(store: Store) -> None:
@@ -138,3 +149,20 @@ async def test_a_keys_own_cap_covers_all_of_it_or_none(store: Store, cap: str, c
     assert await funds(store) == (100 * HELD, 0)
     await make(store, 2)
     assert await funds(store) == (100 * HELD, 2 * HELD)
+
+
+async def test_what_is_being_undone_is_not_begun_by_a_maker_who_lives_after_all(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "STEP", 2)
+    await fund(store, 9 * HELD)
+    await store.batches._write(batch_making.open_batch, new(3), WALLET)
+    await store.batches._write(batch_making.fill, Filling(new(3), [request(number) for number in range(3)]), WALLET)
+    undoing = batch_making.Undoing(WALLET, BATCH, NOW, 2)
+    assert not await store.batches._writer.submit(batch_making.undo, undoing, wallet_id=WALLET)
+    with pytest.raises(Internal):
+        await store.batches._write(batch_making.begin, new(3), WALLET)
+    await store.batches.tidy(NOW)
+
+    assert await funds(store) == (9 * HELD, 0)
+    assert rows(folder) == (0, 0)

@@ -16,7 +16,7 @@ from faregate.store import batches
 from faregate.store.store import Store
 from faregate.wire.usage import Usage
 from tests.store.batched import BATCH, HELD, claimed, errored, make, succeeded
-from tests.store.books import NOW, WALLET, fund, funds, opening
+from tests.store.books import NOW, WALLET, fund, funds, key, opening
 
 OPENING = 100_000_000
 
@@ -54,7 +54,7 @@ async def test_a_request_ends_once_with_charge_result_and_counts(made: Store) ->
     await made.batches.end(succeeded(await claimed(made)))
     over = await made.batches.find(WALLET, BATCH)
     assert over is not None and (over.state, over.ended_at_ms) == (BatchState.ENDED, NOW + 500)
-    assert await made.batches.waiting() == []
+    assert await made.batches.waiting(NOW) == []
 
 
 async def test_an_odd_sum_is_halved_once_and_rounded_down(made: Store) -> None:
@@ -96,7 +96,7 @@ async def test_what_a_dead_life_had_claimed_is_taken_back_by_the_next_and_its_en
         assert not await second.batches.end(succeeded(ticket)), "whoever had claimed it has lost it"
         _, back = await claimed(second), await claimed(second)  # Behind what has not been tried.
 
-        assert (back.number, back.crashes, back.wasted) == (0, 1, ticket.estimated)
+        assert (back.number, back.crashes, back.wasted) == (0, 1, 2 * ticket.estimated)
         assert await second.batches.end(succeeded(back, basis=Basis.UPSTREAM))
         assert await funds(second) == (OPENING - 75_000, HELD)
 
@@ -146,3 +146,25 @@ async def test_only_what_has_ended_is_deleted_and_then_its_rows_go(made: Store, 
     assert await made.batches.find(WALLET, BATCH) is None
     assert await made.batches.results(WALLET, BATCH, after=-1, limit=9) == []
     assert await funds(made) == (OPENING, 0)
+
+
+async def test_of_what_waits_only_that_is_listed_which_may_run_now_and_no_wallet_fills_the_list(
+    made: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "OPEN_MAX", 2)
+    await made.office.wallet_create(wallet_id="wal_2", name="other", floor=Nanos(0), at_ms=NOW)
+    await made.office.topup("wal_2", Nanos(OPENING), note=None, reference="second", at_ms=NOW)
+    await made.office.key_create(key(id="key_2", wallet_id="wal_2"), secret="sk-fare-two")
+    second, third, others = (f"{BATCH[:-1]}{number}" for number in (1, 2, 3))
+    for batch in (second, third):
+        await make(made, 1, id=batch)
+    await make(made, 1, id=others, wallet_id="wal_2", key_id="key_2")
+    assert await made.batches.waiting(NOW) == [(WALLET, BATCH), ("wal_2", others)]
+
+    ticket = await claimed(made, batch=second)
+    await made.batches.put_back(again(ticket))
+    assert (WALLET, second) not in await made.batches.waiting(NOW + 99)
+    for _ in range(3):
+        await claimed(made)
+    assert sorted(await made.batches.waiting(NOW + 99)) == [(WALLET, third), ("wal_2", others)]
+    assert await made.batches.waiting(NOW + 1_000) == [], "what is over does not begin"

@@ -80,10 +80,19 @@ class Halved(PriceVersion, frozen=True, kw_only=True):
         """Half of what the usage costs, exactly, and then rounded down: once for a whole charge."""
         return half(super().cost(usage))
 
+    def whole(self, usage: Usage) -> Nanos:
+        """What upstream bills for it, who knows of no batch: what is lost is lost at this."""
+        return super().cost(usage)
+
 
 def half(nanos: int) -> Nanos:
     """Half an amount, rounded down."""
     return Nanos(nanos // 2)
+
+
+def whole(estimated: int) -> Nanos:
+    """What upstream probably bills for what a batch would pay so much for."""
+    return Nanos(2 * estimated)
 
 
 def halved(price: PriceVersion) -> Halved:

@@ -20,6 +20,8 @@ class NewBatch(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests it will have."""
     waiting_max: int
     """How many requests its wallet may have waiting, with these."""
+    waiting_bytes_max: int
+    """And how many bytes of them."""
     ceiling: Nanos
     """What all of it can cost at most."""
     abandon_budget: Nanos | None
@@ -61,6 +63,16 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     crashes: int
     wasted: Nanos
     """What earlier tries have cost: booked as a loss with the charge's end."""
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Where it is: its wallet, its batch, and its number there."""
+        return self.wallet_id, self.batch_id, self.number
+
+    @property
+    def claim(self) -> tuple[str, str, int, int, int]:
+        """Which claim on it this is: each one that is taken back counts one more try or crash."""
+        return *self.place, self.tries, self.crashes
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ class BatchDesk:
         intake: Intake,
         *,
         changed: Callable[[], None],
-        waiting_max: int,
+        bounds: batch.Bounds,
         public_url: str = "",
     ) -> None:
         self.intake = intake
@@ -46,11 +46,12 @@ class BatchDesk:
         self._gate = gate
         self._batches = batches
         self._changed = changed
-        self._waiting_max = waiting_max
+        self._bounds = bounds
         self._public_url = public_url.rstrip("/")
+        self._turns = batch.Turns()
 
     async def create(self, caller: AsgiCaller, request: Request) -> Response:
-        made = await batch.create(self._gate, self._batches, caller, waiting_max=self._waiting_max)
+        made = await batch.create(self._gate, self._batches, caller, self._turns, bounds=self._bounds)
         self._changed()
         body = msgspec.json.encode(view(made.batch, self._base_url(request)))
         answer = Response(body, media_type="application/json", headers={"request-id": caller.request_id})

@@ -8,7 +8,8 @@ been told, with `requests.N.params` before the path. Between two requests it is 
 
 import asyncio
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -38,10 +39,43 @@ class Made(msgspec.Struct, frozen=True):
     """Its quote, under the names that a call's has."""
 
 
-async def create(gate: Gateway, batches: Batches, caller: Asker, *, waiting_max: int) -> Made:
+class Bounds(Protocol):
+    """What a wallet may have waiting in all of its batches: requests, and bytes of them."""
+
+    @property
+    def waiting_max(self) -> int: ...
+    @property
+    def waiting_bytes_max(self) -> int: ...
+
+
+class Turns:
+    """Of each wallet one batch at a time is read and judged: a batch is large, and its key's rates do not bound it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, wallet_id: str) -> asyncio.Lock:
+        """What to hold from before its body is read until it is made."""
+        return self._locks.setdefault(wallet_id, asyncio.Lock())
+
+
+async def create(gate: Gateway, batches: Batches, caller: Asker, turns: Turns, *, bounds: Bounds) -> Made:
     """Make a batch. Raises what a call would, and PaymentRequired when the wallet does not cover all of it."""
     key = await entry.authenticate(gate, caller)
     limit = credit_limit(caller)
+    if caller.header(b"idempotency-key") is not None:
+        # Whoever sends one relies on it: it is refused rather than ignored, for ignoring it may bill twice.
+        raise InvalidRequest(
+            "idempotency-key: a batch takes none, and a repeat would make a second one. Leave it out; before you "
+            "repeat a batch, look for it in GET /v1/messages/batches.",
+        )
+    async with turns.of(key.wallet_id):
+        return await _create(gate, batches, caller, key, limit=limit, bounds=bounds)
+
+
+async def _create(
+    gate: Gateway, batches: Batches, caller: Asker, key: Key, *, limit: Nanos | None, bounds: Bounds
+) -> Made:
     body = await caller.body()
     await gate.prices.current()
     try:
@@ -63,7 +97,8 @@ async def create(gate: Gateway, batches: Batches, caller: Asker, *, waiting_max:
         version=version,
         beta=beta,
         total=len(requests),
-        waiting_max=waiting_max,
+        waiting_max=bounds.waiting_max,
+        waiting_bytes_max=bounds.waiting_bytes_max,
         ceiling=ceiling,
         abandon_budget=gate.abandon_budget,
         at_ms=now_ms,

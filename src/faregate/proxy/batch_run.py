@@ -9,6 +9,7 @@ which the next one takes back.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -16,12 +17,11 @@ import msgspec
 
 from faregate.core import batch as rules
 from faregate.core.access import Key
-from faregate.core.batch import RequestState, halved, pause_ms
+from faregate.core.batch import Halved, RequestState, halved, pause_ms, whole
 from faregate.core.batch_commands import Again, End, Ticket
 from faregate.core.errors import GatewayError, Internal, NotReady, Refused, Unauthenticated
 from faregate.core.ledger import Loss, Outcome, Release, Reserved, Settle, split
 from faregate.core.money import ZERO, Nanos
-from faregate.core.pricing import PriceVersion
 from faregate.proxy import entry
 from faregate.proxy.attempts import Attempts, Reply
 from faregate.proxy.fare import Fare, appraise
@@ -61,7 +61,7 @@ class Run:
         self._batches = batches
         self._ticket = ticket
         self._find_key = find_key
-        self._price: PriceVersion | None = None
+        self._price: Halved | None = None
         self._attempts: Attempts | None = None
         self._model: str | None = None
         self._error: GatewayError | None = None
@@ -72,23 +72,35 @@ class Run:
         try:
             command = await self._run()
         except asyncio.CancelledError:
-            await asyncio.shield(self._tell(self._stopped(), patient=False))
+            telling = asyncio.create_task(self._tell(self._stopped(), patient=False))
+            while not telling.done():
+                with contextlib.suppress(asyncio.CancelledError):  # Cut once more: whoever cuts it waits for this.
+                    await asyncio.wait([telling])
             raise
-        await self._tell(command, patient=True)
-        if isinstance(command, End):
+        ended = await self._tell(command, patient=True)
+        if isinstance(command, End) and ended:
             self._gate.observer.finished(self._record(command, began))
 
-    async def _tell(self, command: End | Again, *, patient: bool) -> None:
+    async def leave(self) -> None:
+        """Put it back instead: it has not begun."""
+        await self._tell(self._stopped(), patient=False)
+
+    async def _tell(self, command: End | Again, *, patient: bool) -> bool:
+        """Whether it was done, as far as we know: not so where the claim was no longer ours."""
+        unheard = False
         while True:
             try:
-                await (self._batches.end(command) if isinstance(command, End) else self._batches.put_back(command))
+                done = await (
+                    self._batches.end(command) if isinstance(command, End) else self._batches.put_back(command)
+                )
             except (NotReady, Internal) as error:
+                unheard = unheard or (isinstance(error, NotReady) and error.unknown)
                 self._trouble("the end of a request of a batch could not be written yet", error)
                 if not patient:
-                    return
+                    return False
                 await asyncio.sleep(WAIT_S)
             else:
-                return
+                return done or unheard
 
     async def _run(self) -> End | Again:
         try:
@@ -119,8 +131,11 @@ class Run:
         key = await self._key()
         if key.revoked_at_ms is not None:
             raise Unauthenticated("The key that made this batch was revoked.", code="key_revoked")
-        versions = self._gate.prices.versions()
-        self._price = halved(next(version for version in versions if version.id == self._ticket.price_id))
+        await self._gate.prices.current()
+        price = {version.id: version for version in self._gate.prices.versions()}.get(self._ticket.price_id)
+        if price is None:  # Another replica has appended it a moment ago.
+            raise NotReady("The price version of this request is not known here yet.")
+        self._price = halved(price)
         document = entry.read(self._ticket.params)
         model = entry.find_model(self._gate, key, document)
         self._model = model.id
@@ -185,7 +200,7 @@ class Run:
     def _stopped(self) -> Again:
         """A gateway that stops: what upstream made of it is lost, and no try is counted."""
         sent = self._attempts is not None and self._attempts.sent
-        wasted = Nanos(self._wasted() + (self._ticket.estimated if sent else 0))
+        wasted = Nanos(self._wasted() + (whole(self._ticket.estimated) if sent else 0))
         return self._again(at_ms=self._gate.now_ms(), tries=self._ticket.tries, wasted=wasted)
 
     def _errored(self, error: GatewayError) -> End:
@@ -211,7 +226,7 @@ class Run:
     def _wasted(self) -> Nanos:
         """What all tries have cost so far that nobody pays."""
         lost = self._attempts.lost if self._attempts is not None else []
-        return Nanos(self._ticket.wasted + sum(self._price.cost(usage) for usage in lost if self._price is not None))
+        return Nanos(self._ticket.wasted + sum(self._price.whole(usage) for usage in lost if self._price is not None))
 
     def _loss(self, wasted: Nanos) -> Loss | None:
         if not wasted:

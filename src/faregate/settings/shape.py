@@ -173,6 +173,15 @@ class Batches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         int,
         Meta(ge=1, le=10**7, description="Requests that a wallet may have waiting; a batch beyond is answered 429."),
     ] = 100_000
+    waiting_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=2**40,
+            description="Bytes that the requests which a wallet has waiting may take on the database's disk; a batch "
+            "beyond is answered 429.",
+        ),
+    ] = 1024 * 1024 * 1024
     public_url: Annotated[
         str,
         Meta(

@@ -35,7 +35,11 @@ _ADD: Final = """
 INSERT INTO batch_request(wallet_id, batch_id, number, custom_id, charge_id, params) VALUES (?, ?, ?, ?, ?, ?)
 """
 _BEGIN: Final = """
-UPDATE batch SET state = 'in_progress' WHERE wallet_id = ? AND id = ? AND state = 'creating'
+UPDATE batch SET state = 'in_progress'
+WHERE wallet_id = ? AND id = ? AND state = 'creating' AND node = ? AND incarnation = ?
+"""
+_DISOWN: Final = """
+UPDATE batch SET node = '', incarnation = 0 WHERE wallet_id = ? AND id = ? AND state = 'creating'
 """
 _WAITING: Final = "SELECT COALESCE(SUM(processing), 0) FROM batch WHERE wallet_id = ? AND ended_at IS NULL"
 _SOME: Final = """
@@ -70,7 +74,7 @@ def make(connection: Connection, command: Filling, owner: Owner) -> Nanos:
     """All of a small batch, at once. Raises as `open_batch`; gives what the wallet has available then."""
     open_batch(connection, command.batch, owner)
     available = fill(connection, command, owner)
-    begin(connection, command.batch)
+    begin(connection, command.batch, owner)
     return available
 
 
@@ -104,6 +108,17 @@ def open_batch(connection: Connection, command: NewBatch, owner: Owner) -> None:
             command.expires_at_ms,
         ),
     )
+
+
+def judge_bytes(command: NewBatch, waiting: int, more: int) -> None:
+    """Bound what a wallet keeps on the disk: an image is large, and holds little. Raises RateLimited."""
+    if waiting + more > command.waiting_bytes_max:
+        raise RateLimited(
+            f"This wallet's waiting requests in batches have {waiting} bytes and may have {command.waiting_bytes_max}: "
+            f"this batch has {more}. Wait until others have ended, or make it smaller.",
+            code="batch_requests",
+            should_retry=False,
+        )
 
 
 def fill(connection: Connection, command: Filling, owner: Owner) -> Nanos:
@@ -142,15 +157,16 @@ def fill(connection: Connection, command: Filling, owner: Owner) -> Nanos:
     return Nanos(available - amount)
 
 
-def begin(connection: Connection, command: NewBatch) -> None:
-    """It is whole: from now on it is seen, and run. Raises Internal when it was undone meanwhile."""
-    if connection.execute(_BEGIN, (command.wallet_id, command.id)).rowcount == 0:
+def begin(connection: Connection, command: NewBatch, owner: Owner) -> None:
+    """It is whole: from now on it is seen, and run. Raises Internal when somebody undoes it, or has."""
+    if connection.execute(_BEGIN, (command.wallet_id, command.id, *owner)).rowcount == 0:
         raise Internal(f"{command.id} was undone before it was whole. Nothing of it will be run or billed.")
 
 
 def undo(connection: Connection, command: Undoing) -> bool:
     """Give back what some requests of it hold, and forget them; with the last, the batch. True when it is gone."""
     batch = command.wallet_id, command.batch_id
+    connection.execute(_DISOWN, batch)  # Its maker may live, and is not to begin what is no longer whole.
     found = connection.execute(_SOME, (*batch, command.limit)).fetchall()
     for number, charge_id, key_id in found:
         settle.release(

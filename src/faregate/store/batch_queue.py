@@ -35,7 +35,7 @@ WHERE wallet_id = ? AND batch_id = ? AND number = ? AND state = 'waiting'
 """
 _OURS: Final = """
 SELECT 1 FROM batch_request WHERE wallet_id = ? AND batch_id = ? AND number = ? AND state = 'running' AND node = ?
-  AND incarnation = ?
+  AND incarnation = ? AND tries = ? AND crashes = ?
 """
 _END: Final = """
 UPDATE batch_request SET state = ?, result = ?, params = NULL, node = NULL, incarnation = NULL
@@ -134,7 +134,7 @@ def end(connection: Connection, command: End, owner: Owner, *, limited: bool) ->
         settle.settle(connection, charge, limited=limited)
     else:
         settle.release(connection, charge)
-    _ended(connection, (ticket.wallet_id, ticket.batch_id, ticket.number), command.state, command.result)
+    _ended(connection, ticket.place, command.state, command.result)
     _count(connection, (ticket.wallet_id, ticket.batch_id), {command.state: 1}, charge.at_ms)
     return True
 
@@ -145,7 +145,7 @@ def put_back(connection: Connection, command: Again, owner: Owner) -> bool:
     if not _is_ours(connection, ticket, owner):
         return False
     at = (command.again_at_ms, command.tries, command.crashes, command.wasted)
-    connection.execute(_PUT_BACK, (*at, ticket.wallet_id, ticket.batch_id, ticket.number))
+    connection.execute(_PUT_BACK, (*at, *ticket.place))
     return True
 
 
@@ -204,7 +204,8 @@ def loss(wasted: int, crashes: int) -> dict[str, Any]:
 
 
 def _is_ours(connection: Connection, ticket: Ticket, owner: Owner) -> bool:
-    found = connection.execute(_OURS, (ticket.wallet_id, ticket.batch_id, ticket.number, *owner))
+    """Whether this very claim stands: one that was taken back and made again by the same process counts more."""
+    found = connection.execute(_OURS, (*ticket.place, *owner, ticket.tries, ticket.crashes))
     return found.fetchone() is not None
 
 

@@ -6,10 +6,12 @@ on from there. Lists are read beside the writer; whatever follows from them is j
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-from faregate.core.batch import KEPT_MS, Batch, BatchState, RequestState
+import msgspec
+
+from faregate.core.batch import KEPT_MS, Batch, RequestState, whole
 from faregate.core.batch_commands import Again, End, NewBatch, NewRequest, Ticket
 from faregate.core.errors import GatewayError, NotReady
 from faregate.core.money import Nanos
@@ -17,7 +19,7 @@ from faregate.store import batch_making, batch_queue
 from faregate.store.batch_making import Filling, Owner, Undoing
 from faregate.store.batch_queue import Named
 from faregate.store.committer import Writer
-from faregate.store.database import Connection, Readers
+from faregate.store.database import Connection, Readers, WalletLocked
 from faregate.store.keys import Keys
 from faregate.store.lease import Lease
 
@@ -31,6 +33,7 @@ OPEN_MAX: Final = 1_000
 """Batches looked at in one go."""
 DEAD_MS: Final = 40_000
 """A process whose lease is so much older than ours no longer runs what it has claimed (lease.py: LEASE_S, GRACE_S)."""
+_NEVER_MS: Final = 2**62
 
 _COLUMNS: Final = """
 wallet_id, id, state, total, succeeded, errored, canceled, expired, created_at, expires_at, cancel_at, ended_at,
@@ -47,7 +50,18 @@ _RESULTS: Final = """
 SELECT number, custom_id, state, result FROM batch_request
 WHERE wallet_id = ? AND batch_id = ? AND number > ? ORDER BY number LIMIT ?
 """
-_OPEN: Final = "SELECT wallet_id, id FROM batch WHERE ended_at IS NULL AND state = 'in_progress' ORDER BY id LIMIT ?"
+_WAITING_BYTES: Final = """
+SELECT COALESCE(SUM(LENGTH(r.params)), 0) FROM batch b
+JOIN batch_request r ON r.wallet_id = b.wallet_id AND r.batch_id = b.id WHERE b.wallet_id = ? AND b.ended_at IS NULL
+"""
+_OPEN: Final = """
+SELECT wallet_id, id FROM (
+  SELECT wallet_id, id, ROW_NUMBER() OVER (PARTITION BY wallet_id ORDER BY id) AS place FROM batch
+  WHERE ended_at IS NULL AND state = 'in_progress' AND expires_at > ?
+    AND EXISTS(SELECT 1 FROM batch_request r WHERE r.wallet_id = batch.wallet_id AND r.batch_id = batch.id
+      AND r.state = 'waiting' AND r.again_at <= ?)
+) runnable ORDER BY place, id LIMIT ?
+"""
 _TO_CLOSE: Final = """
 SELECT wallet_id, id FROM batch
 WHERE ended_at IS NULL AND (state = 'canceling' OR (state = 'in_progress' AND expires_at <= ?))
@@ -67,7 +81,7 @@ SELECT o.wallet_id, o.batch_id, o.number, o.charge_id, c.key_id, c.estimated, o.
   o.incarnation
 FROM batch_request o JOIN charge c ON c.wallet_id = o.wallet_id AND c.id = o.charge_id
 LEFT JOIN node n ON n.name = o.node
-WHERE o.state = 'running' AND {_GONE} LIMIT ?
+WHERE o.state = 'running' AND ((o.node = ? AND o.incarnation = ?) OR {_GONE}) LIMIT ?
 """  # noqa: S608 - constants
 _OVER: Final = """
 SELECT wallet_id, id, archived_at IS NULL AND deleted_at IS NULL FROM batch
@@ -87,6 +101,8 @@ class Batches:
         self._lease: Lease | None = None
         self._making: set[str] = set()
         """Batches that are being made here, now."""
+        self._claimed: set[tuple[str, str, int, int, int]] = set()
+        """Claims (Ticket.claim) that are run here, now. What else is ours by its row was claimed unheard."""
         self._doubted: set[tuple[str, str]] = set()
         """Batches of which nobody knows whether they were made: they are canceled if they were."""
 
@@ -98,6 +114,9 @@ class Batches:
         steps = _steps(requests)
         self._making.add(batch.id)
         try:
+            # Beside the writer, which is not to add them up: of one wallet a gateway makes one batch at a time.
+            (waiting,) = await self._readers.point(_WAITING_BYTES, (batch.wallet_id,)) or (0,)
+            batch_making.judge_bytes(batch, int(waiting), sum(len(request.params) for request in requests))
             if len(steps) == 1:
                 return await self._write(batch_making.make, Filling(batch, requests), batch.wallet_id)
             return await self._make(batch, steps)
@@ -115,7 +134,7 @@ class Batches:
             available = Nanos(0)
             for step in steps:
                 available = await self._write(batch_making.fill, Filling(batch, step), batch.wallet_id)
-            await self._writer.submit(batch_making.begin, batch, wallet_id=batch.wallet_id)
+            await self._write(batch_making.begin, batch, batch.wallet_id)
             return available
         except BaseException:
             # Whoever waited is told of it when what it held is back; what cannot be undone now, `tidy` undoes.
@@ -158,14 +177,17 @@ class Batches:
     async def delete(self, wallet_id: str, batch_id: str, at_ms: int) -> bool:
         return await self._writer.submit(batch_queue.delete, Named(wallet_id, batch_id, at_ms), wallet_id=wallet_id)
 
-    async def waiting(self) -> list[tuple[str, str]]:
+    async def waiting(self, at_ms: int) -> list[tuple[str, str]]:
         if self._lease is not None and (self._lease.lost or self._lease.lapsed):
             return []
-        found = await self._readers.scan(lambda connection: connection.execute(_OPEN, (OPEN_MAX,)).fetchall())
+        found = await self._rows(_OPEN, (at_ms, at_ms, OPEN_MAX))
         return [(wallet_id, batch_id) for wallet_id, batch_id in found]
 
     async def claim(self, wallet_id: str, batch_id: str, at_ms: int) -> Ticket | None:
-        return await self._write(batch_queue.claim, Named(wallet_id, batch_id, at_ms), wallet_id)
+        ticket = await self._write(batch_queue.claim, Named(wallet_id, batch_id, at_ms), wallet_id)
+        if ticket is not None:
+            self._claimed.add(ticket.claim)
+        return ticket
 
     async def end(self, command: End) -> bool:
         limited = self._keys.may_be_limited(command.ticket.key_id)
@@ -174,26 +196,30 @@ class Batches:
         def ended(connection: Connection, command: End) -> bool:
             return batch_queue.end(connection, command, owner, limited=limited)
 
-        return await self._writer.submit(ended, command, wallet_id=command.ticket.wallet_id, ends=True)
+        done = await self._writer.submit(ended, command, wallet_id=command.ticket.wallet_id, ends=True)
+        self._claimed.discard(command.ticket.claim)
+        return done
 
     async def put_back(self, command: Again) -> bool:
-        return await self._put_back(command, self._owner)
+        done = await self._put_back(command, self._owner)
+        self._claimed.discard(command.ticket.claim)
+        return done
 
     async def tidy(self, at_ms: int) -> None:
         node, incarnation = self._owner
-        gone = (node, DEAD_MS, OPEN_MAX)
+        # After a time without the database everybody's lease is old: the living are given time to renew theirs.
+        dead_ms = DEAD_MS if self._lease is None or self._lease.may_judge() else _NEVER_MS
+        gone = (node, incarnation, node, dead_ms, OPEN_MAX)
         for wallet_id, batch_id in list(self._doubted):
-            await self.cancel(wallet_id, batch_id, at_ms)
-            self._doubted.discard((wallet_id, batch_id))
+            await _unless_locked(self._cancel_doubted(wallet_id, batch_id, at_ms))
         for row in await self._rows(_LEFT, gone):
-            await self._take_back(row, at_ms)
-        for wallet_id, batch_id in await self._rows(_HALF_MADE, (node, incarnation, *gone)):
+            if row[-2:] != self._owner or (*row[:3], *row[6:8]) not in self._claimed:
+                await _unless_locked(self._take_back(row, at_ms))
+        for wallet_id, batch_id in await self._rows(_HALF_MADE, gone):
             if batch_id not in self._making:
-                await self._undo((wallet_id, batch_id), at_ms)
+                await _unless_locked(self._undo((wallet_id, batch_id), at_ms))
         for wallet_id, batch_id in await self._rows(_TO_CLOSE, (at_ms, OPEN_MAX)):
-            closing = Named(wallet_id, batch_id, at_ms, STEP)
-            while await self._writer.submit(batch_queue.close_some, closing, wallet_id=wallet_id) == STEP:
-                pass
+            await _unless_locked(self._close(Named(wallet_id, batch_id, at_ms, STEP)))
 
     async def forget(self, at_ms: int) -> None:
         for wallet_id, batch_id, is_kept in await self._rows(_OVER, (at_ms - KEPT_MS, OPEN_MAX)):
@@ -227,7 +253,7 @@ class Batches:
             crashes=crashes, wasted=wasted,
         )  # fmt: skip
         again = Again(
-            ticket=ticket, again_at_ms=at_ms, tries=tries, crashes=crashes + 1, wasted=Nanos(wasted + estimated)
+            ticket=ticket, again_at_ms=at_ms, tries=tries, crashes=crashes + 1, wasted=Nanos(wasted + whole(estimated))
         )
         await self._put_back(again, (owner[0], owner[1]))
 
@@ -236,8 +262,25 @@ class Batches:
         while not await self._writer.submit(batch_making.undo, command, wallet_id=batch[0], ends=True):
             pass
 
+    async def _cancel_doubted(self, wallet_id: str, batch_id: str, at_ms: int) -> None:
+        await self.cancel(wallet_id, batch_id, at_ms)
+        self._doubted.discard((wallet_id, batch_id))
+
+    async def _close(self, closing: Named) -> None:
+        while await self._writer.submit(batch_queue.close_some, closing, wallet_id=closing.wallet_id) == STEP:
+            pass
+
     async def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
         return await self._readers.scan(lambda connection: connection.execute(statement, values).fetchall())
+
+
+async def _unless_locked(work: Awaitable[None]) -> None:
+    """One wallet that a neighbour does not let go keeps no other waiting: it is looked at again the next time."""
+    try:
+        await work
+    except NotReady as error:
+        if not isinstance(error.__cause__, WalletLocked):
+            raise
 
 
 def _steps(requests: list[NewRequest]) -> list[list[NewRequest]]:
@@ -253,20 +296,4 @@ def _steps(requests: list[NewRequest]) -> list[list[NewRequest]]:
 
 
 def _batch(row: Any) -> Batch:
-    wallet_id, id_, state, total, succeeded, errored, canceled, expired, *times = row
-    created_at, expires_at, cancel_at, ended_at, archived_at = times
-    return Batch(
-        wallet_id=wallet_id,
-        id=id_,
-        state=BatchState(state),
-        total=total,
-        succeeded=succeeded,
-        errored=errored,
-        canceled=canceled,
-        expired=expired,
-        created_at_ms=created_at,
-        expires_at_ms=expires_at,
-        cancel_at_ms=cancel_at,
-        ended_at_ms=ended_at,
-        archived_at_ms=archived_at,
-    )
+    return msgspec.convert(dict(zip(Batch.__struct_fields__, row, strict=True)), Batch)

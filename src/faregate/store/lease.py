@@ -111,10 +111,10 @@ class Lease:
 
     async def sweep(self) -> None:
         """One look at the others, and what follows from it. Raises GatewayError."""
-        if not self._may_judge():
+        if not self.may_judge():
             return
         dead = await self._readers.scan(lambda connection: _dead(connection, self._owner))
-        if not self._may_judge():
+        if not self.may_judge():
             return
         now = self._clock()
         seen = {charge.id: self._orphaned.get(charge.id, now) for charge in dead}
@@ -126,7 +126,7 @@ class Lease:
         if swept.charges:
             self._swept(swept)
 
-    def _may_judge(self) -> bool:
+    def may_judge(self) -> bool:
         """Whether an old lease is a dead node's: not so while our own is old, or was a moment ago."""
         now = self._clock()
         steady = self._steady_since is not None and now - self._steady_since >= SETTLED_IN_S

@@ -136,8 +136,9 @@ class Batches(Protocol):
     async def delete(self, wallet_id: str, batch_id: str, at_ms: int) -> bool:
         """Take an ended batch out of sight; False when it is not there or has not ended."""
 
-    async def waiting(self) -> list[tuple[str, str]]:
-        """Wallet and id of the batches that are in progress, oldest first; none while this node may run nothing."""
+    async def waiting(self, at_ms: int) -> list[tuple[str, str]]:
+        """Wallet and id of batches of which a request may run now: the oldest of each wallet, then the second of each,
+        and so on, so that none fills the list alone. None while this node may run nothing."""
 
     async def claim(self, wallet_id: str, batch_id: str, at_ms: int) -> Ticket | None:
         """Take a request to run it; None when no request of this batch may run now."""
