@@ -1,4 +1,4 @@
-"""A run whose claim was taken from it meanwhile changes nothing and is counted as nothing; a worker that stops leaves none.
+"""A run whose claim was taken from it changes nothing and is counted as nothing; a worker that stops leaves none.
 
 Method: a whole gateway on each database and an upstream that is played by hand.
 """
