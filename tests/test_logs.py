@@ -92,6 +92,16 @@ def test_a_machine_reads_json_with_amounts_as_credit_strings() -> None:
     assert line["usage"]["output"] == 34
 
 
+def test_what_a_batch_was_billed_is_told_though_it_was_held_for_long_before() -> None:
+    record = msgspec.structs.replace(GOOD, held=Nanos(0))
+    out = io.StringIO()
+    set_up_logging("json", "info", out).request(record)
+
+    assert "46 credits" in human_line(record)
+    line = json.loads(out.getvalue())
+    assert line["charged"] == "46" and line["usage"]["output"] == 34 and "held" not in line
+
+
 def test_what_is_not_a_terminal_gets_json_without_being_told() -> None:
     out = io.StringIO()
     set_up_logging("auto", "info", out).request(REFUSED)

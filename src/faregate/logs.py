@@ -73,7 +73,7 @@ def human_line(record: CallRecord) -> str:
     if usage.input_total or usage.output:
         cached = f" (cached {usage.cache_read})" if usage.cache_read else ""
         parts.append(f"in {usage.input_total}{cached} out {usage.output}")
-    if record.held:
+    if record.held or record.charged:  # What a batch was held for is not of this moment.
         parts.append(f"{show_credits(record.charged)} credits")
     if record.replayed:
         parts.append("replayed")
@@ -111,9 +111,10 @@ def json_line(record: CallRecord, at: datetime, level: int) -> str:
         line["replayed"] = True
     if record.dropped:
         line["dropped"] = record.dropped
-    if record.held:
+    if record.held or record.charged:
         line["usage"] = record.usage
         line["charged"] = show_credits(record.charged)
+    if record.held:
         line["held"] = show_credits(record.held)
         line["estimated"] = show_credits(record.estimated)
     return msgspec.json.encode(line).decode()
