@@ -8,8 +8,8 @@ import json
 import pytest
 
 from faregate.core.errors import BodyTooLarge, InvalidRequest
-from faregate.upstreams.cloud import BODY_BYTES_MAX, Given, Link, betas, refusal
-from faregate.upstreams.port import Fault
+from faregate.upstreams.cloud import BODY_BYTES_MAX, Link, betas, refusal
+from faregate.upstreams.port import Fault, Whole
 from faregate.upstreams.transport import Transport
 from tests.upstreams.asking import whole
 
@@ -46,14 +46,14 @@ async def test_what_is_already_here_is_read_once_and_can_be_dropped() -> None:
         pieces.append(piece)
         return True
 
-    assert await Given(200, {}, b"all").pour(take)
+    assert await Whole(200, {}, b"all").pour(take)
     assert pieces == [b"all"]
-    dropped = Given(200, {}, b"all")
+    dropped = Whole(200, {}, b"all")
     dropped.cancel()
     assert await dropped.read() == b""
 
 
-class Long(Given):
+class Long(Whole):
     cancelled = False
 
     def cancel(self) -> None:
@@ -61,7 +61,7 @@ class Long(Given):
 
 
 async def test_a_short_answer_has_a_bound() -> None:
-    assert await link().whole(Given(200, {}, b"x" * BODY_BYTES_MAX)) == b"x" * BODY_BYTES_MAX
+    assert await link().whole(Whole(200, {}, b"x" * BODY_BYTES_MAX)) == b"x" * BODY_BYTES_MAX
     long = Long(200, {}, b"x" * (BODY_BYTES_MAX + 1))
     with pytest.raises(Fault, match="more than"):
         await link().whole(long)

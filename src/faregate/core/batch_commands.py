@@ -3,7 +3,7 @@
 import msgspec
 
 from faregate.core.batch import RequestState
-from faregate.core.ledger import Release, Settle
+from faregate.core.ledger import Loss, Release, Settle
 from faregate.core.money import Nanos
 
 
@@ -73,6 +73,12 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     def claim(self) -> tuple[str, str, int, int, int]:
         """Which claim on it this is: each one that is taken back counts one more try or crash."""
         return *self.place, self.tries, self.crashes
+
+    def loss(self, wasted: Nanos) -> Loss | None:
+        """Under what name tries in vain are lost, where they have cost anything."""
+        if not wasted:
+            return None
+        return Loss.CRASH if self.crashes else Loss.ERROR
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):

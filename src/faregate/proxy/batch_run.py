@@ -20,7 +20,7 @@ from faregate.core.access import Key
 from faregate.core.batch import Halved, RequestState, halved, pause_ms, whole
 from faregate.core.batch_commands import Again, End, Ticket
 from faregate.core.errors import GatewayError, Internal, NotReady, Refused, Unauthenticated
-from faregate.core.ledger import Loss, Outcome, Release, Reserved, Settle, split
+from faregate.core.ledger import Outcome, Release, Reserved, Settle, split
 from faregate.core.money import ZERO, Nanos
 from faregate.proxy import entry
 from faregate.proxy.attempts import Attempts, Reply
@@ -173,7 +173,7 @@ class Run:
             basis=reading.basis,
             charged=charged,
             shortfall=shortfall,
-            loss=self._loss(wasted),
+            loss=ticket.loss(wasted),
             loss_amount=wasted,
             upstream=reply.upstream.name,
             attempts=ticket.tries + len(self._attempts.made),
@@ -211,7 +211,7 @@ class Run:
             wallet_id=ticket.wallet_id,
             key_id=ticket.key_id,
             outcome=Outcome.GATEWAY_ERROR if isinstance(error, Internal) else Outcome.UPSTREAM_ERROR,
-            loss=self._loss(wasted),
+            loss=ticket.loss(wasted),
             loss_amount=wasted,
             attempts=ticket.tries + (len(self._attempts.made) if self._attempts is not None else 0),
             at_ms=self._gate.now_ms(),
@@ -227,11 +227,6 @@ class Run:
         """What all tries have cost so far that nobody pays."""
         lost = self._attempts.lost if self._attempts is not None else []
         return Nanos(self._ticket.wasted + sum(self._price.whole(usage) for usage in lost if self._price is not None))
-
-    def _loss(self, wasted: Nanos) -> Loss | None:
-        if not wasted:
-            return None
-        return Loss.CRASH if self._ticket.crashes else Loss.ERROR
 
     def _trouble(self, what: str, error: Exception) -> None:
         self._gate.observer.trouble(self._ticket.request_id, f"{what}: {self._ticket.charge_id}", error)

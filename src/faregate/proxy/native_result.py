@@ -9,7 +9,7 @@ from faregate.core import batch as rules
 from faregate.core.batch import RequestState, halved
 from faregate.core.batch_commands import Again, End, Ticket
 from faregate.core.errors import GatewayError
-from faregate.core.ledger import Loss, Outcome, Release, Settle, split
+from faregate.core.ledger import Outcome, Release, Settle, split
 from faregate.core.meter import Meter
 from faregate.core.money import ZERO, Nanos
 from faregate.core.stream import StreamFault
@@ -78,7 +78,7 @@ def _succeeded(gate: Gateway, ticket: Ticket, result: BatchResult, fare: Fare | 
         basis=reading.basis,
         charged=charged,
         shortfall=shortfall,
-        loss=_loss(ticket),
+        loss=ticket.loss(ticket.wasted),
         loss_amount=ticket.wasted,
         upstream=upstream,
         attempts=ticket.tries + 1,
@@ -93,7 +93,7 @@ def _released(gate: Gateway, ticket: Ticket, state: RequestState, outcome: Outco
         wallet_id=ticket.wallet_id,
         key_id=ticket.key_id,
         outcome=outcome,
-        loss=_loss(ticket),
+        loss=ticket.loss(ticket.wasted),
         loss_amount=ticket.wasted,
         attempts=ticket.tries + 1,
         at_ms=gate.now_ms(),
@@ -126,9 +126,3 @@ def record(command: End, *, model: str | None, upstream: str, error: GatewayErro
         attempts=(Attempt(upstream, status),),
         total_ms=0.0,
     )
-
-
-def _loss(ticket: Ticket) -> Loss | None:
-    if not ticket.wasted:
-        return None
-    return Loss.CRASH if ticket.crashes else Loss.ERROR

@@ -9,6 +9,7 @@ claim still stands, and writes charge, result and counts together: a process tha
     close_some              canceled or expired: what had not begun
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,13 +22,16 @@ from faregate.store import settle
 from faregate.store.batch_making import Owner
 from faregate.store.database import Connection
 
-_NEXT: Final = """
-SELECT r.number, r.charge_id, b.key_id, c.request_id, b.version, b.beta, c.price_id, r.params, c.held, c.estimated,
-  r.tries, r.crashes, r.wasted
+TICKET_COLUMNS: Final = """
+r.number, r.charge_id, b.key_id, c.request_id, b.version, b.beta, c.price_id, r.params, c.held, c.estimated, r.tries,
+  r.crashes, r.wasted
+"""
+_NEXT: Final = f"""
+SELECT {TICKET_COLUMNS}
 FROM batch b JOIN batch_request r ON r.wallet_id = b.wallet_id AND r.batch_id = b.id AND r.state = 'waiting'
 JOIN charge c ON c.wallet_id = r.wallet_id AND c.id = r.charge_id
 WHERE b.wallet_id = ? AND b.id = ? AND b.state = 'in_progress' AND b.expires_at > ? AND r.again_at <= ?
-"""
+"""  # noqa: S608 - constants
 _NOT_UNTRIED: Final = " AND (r.tries > 0 OR r.crashes > 0 OR c.model NOT IN ({}))"
 _FIRST: Final = " ORDER BY r.again_at, r.number LIMIT 1"
 _CLAIM: Final = """
@@ -109,8 +113,14 @@ def claim(connection: Connection, command: Named, owner: Owner) -> Ticket | None
     row = connection.execute(_NEXT + but + _FIRST, values).fetchone()
     if row is None:
         return None
+    found = ticket(wallet_id, batch_id, row)
+    connection.execute(_CLAIM, (*owner, *found.place))
+    return found
+
+
+def ticket(wallet_id: str, batch_id: str, row: Sequence[Any]) -> Ticket:
+    """A row of TICKET_COLUMNS as what is to be run."""
     number, charge_id, key_id, request_id, version, beta, price_id, params, *figures = row
-    connection.execute(_CLAIM, (*owner, wallet_id, batch_id, number))
     held, estimated, tries, crashes, wasted = figures
     return Ticket(
         wallet_id=wallet_id,

@@ -7,22 +7,19 @@ batch_queue's own commands, with the batch as the owner: `(native.id, 0)`. A res
                     give_back, give_back ... ──────────────────────────────^
 """
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from faregate.core.batch_commands import Ticket
 from faregate.core.native_batch import GiveBack, Native
 from faregate.store.batch_making import Owner
+from faregate.store.batch_queue import TICKET_COLUMNS, ticket
 from faregate.store.database import Connection
 
-_COLUMNS: Final = """
-r.number, r.charge_id, b.key_id, c.request_id, b.version, b.beta, c.price_id, r.params, c.held, c.estimated, r.tries,
-  r.crashes, r.wasted
-"""
 _UNTRIED: Final = "r.state = 'waiting' AND r.again_at <= ? AND r.tries = 0 AND r.crashes = 0"
 _SOME: Final = f"""
-SELECT {_COLUMNS}
+SELECT {TICKET_COLUMNS}
 FROM batch b JOIN batch_request r ON r.wallet_id = b.wallet_id AND r.batch_id = b.id AND {_UNTRIED}
 JOIN charge c ON c.wallet_id = r.wallet_id AND c.id = r.charge_id AND c.model IN ({{}})
 WHERE b.wallet_id = ? AND b.id = ? AND b.state = 'in_progress' AND b.expires_at > ?
@@ -69,7 +66,7 @@ _FINISH: Final = """
 UPDATE native_batch SET state = 'ended', ended_at = ? WHERE wallet_id = ? AND id = ? AND ended_at IS NULL
 """
 TICKET: Final = f"""
-SELECT {_COLUMNS}
+SELECT {TICKET_COLUMNS}
 FROM batch b JOIN batch_request r ON r.wallet_id = b.wallet_id AND r.batch_id = b.id AND r.state = 'running'
 JOIN charge c ON c.wallet_id = r.wallet_id AND c.id = r.charge_id
 WHERE r.wallet_id = ? AND r.charge_id = ? AND r.node = ? AND r.incarnation = 0
@@ -99,7 +96,7 @@ def fill(connection: Connection, command: Filling, owner: Owner) -> list[Ticket]
     tickets: list[Ticket] = []
     size = 0
     for row in connection.execute(with_models(_SOME, command.models), values).fetchall():
-        found = ticket(native, row)
+        found = ticket(native.wallet_id, native.batch_id, row)
         size += len(found.params)
         if tickets and size > command.bytes_max:
             break
@@ -139,26 +136,3 @@ def give_back(connection: Connection, command: GiveBack, limit: int) -> int:
 def finish(connection: Connection, native: Native, at_ms: int) -> None:
     """It runs nothing more. Safe to repeat."""
     connection.execute(_FINISH, (at_ms, native.wallet_id, native.id))
-
-
-def ticket(native: Native, row: Any) -> Ticket:
-    """A row of a request as what is to be run."""
-    number, charge_id, key_id, request_id, version, beta, price_id, params, *figures = row
-    held, estimated, tries, crashes, wasted = figures
-    return Ticket(
-        wallet_id=native.wallet_id,
-        batch_id=native.batch_id,
-        number=number,
-        charge_id=charge_id,
-        key_id=key_id,
-        request_id=request_id,
-        version=version,
-        beta=beta,
-        price_id=price_id,
-        params=bytes(params),
-        held=held,
-        estimated=estimated,
-        tries=tries,
-        crashes=crashes,
-        wasted=wasted,
-    )

@@ -87,7 +87,7 @@ class Natives:
 
     async def ticket(self, native: Native, charge_id: str) -> Ticket | None:
         row = await self._readers.point(native_queue.TICKET, (native.wallet_id, charge_id, native.id))
-        return None if row is None else native_queue.ticket(native, row)
+        return None if row is None else batch_queue.ticket(native.wallet_id, native.batch_id, row)
 
     async def end(self, native: Native, command: End) -> bool:
         limited = self._keys.may_be_limited(command.ticket.key_id)

@@ -17,10 +17,10 @@ from urllib.parse import quote
 import msgspec
 
 from faregate.upstreams import aws_keys
-from faregate.upstreams.cloud import FIRST_VERSION, TOO_LONG, Given, Link, betas, refusal
+from faregate.upstreams.cloud import FIRST_VERSION, TOO_LONG, Link, betas, refusal
 from faregate.upstreams.eventstream import CONTENT_TYPE, Events
 from faregate.upstreams.origin import request_head
-from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
+from faregate.upstreams.port import Answer, Ask, Fault, FaultKind, Whole
 from faregate.upstreams.renewal import Renewal
 from faregate.upstreams.transport import Transport
 
@@ -158,7 +158,7 @@ class Bedrock:
         head = request_head(self._link.origin, path, headers)
         return await self._link.post(head, body, ask, first_byte_s=first_byte_s)
 
-    async def _refused(self, answer: Answer) -> Given:
+    async def _refused(self, answer: Answer) -> Whole:
         status, message = _meaning(answer.status, answer.headers, await self._link.whole(answer))
         return refusal(status, message, answer.headers)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from faregate.core.errors import BodyTooLarge, InvalidRequest
 from faregate.upstreams.origin import parse_base_url
-from faregate.upstreams.port import Answer, Ask, Fault, FaultKind, Sink, pour
+from faregate.upstreams.port import Answer, Ask, Fault, FaultKind, Whole
 from faregate.upstreams.transport import Transport
 
 BODY_BYTES_MAX: Final = 256 * 1024
@@ -88,30 +88,9 @@ def betas(beta: str | None, withheld: Collection[str]) -> list[str]:
     return [name for name in named if name and name not in withheld]
 
 
-class Given:
-    """An `Answer` that is already here."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self._body = body
-
-    async def read(self) -> bytes:
-        body, self._body = self._body, b""
-        return body
-
-    async def pour(self, sink: Sink) -> bool:
-        return await pour(self, sink)
-
-    def cancel(self) -> None:
-        self._body = b""
-
-    leave = cancel
-
-
-def refusal(status: int, message: str, headers: Mapping[str, str]) -> Given:
+def refusal(status: int, message: str, headers: Mapping[str, str]) -> Whole:
     """A refusal in Anthropic's envelope, with the wait that the cloud asked for."""
     kind = _KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error")
     body = msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
     kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
-    return Given(status, {"content-type": "application/json", **kept}, body)
+    return Whole(status, {"content-type": "application/json", **kept}, body)

@@ -22,7 +22,7 @@ from faregate.upstreams.local_stream import Ids, State, Toll, Translation, read_
 from faregate.upstreams.local_weights import ModelFailure, find_model
 from faregate.upstreams.local_wire import Plan, Shape, chat, completion, plan, salt
 from faregate.upstreams.origin import request_head
-from faregate.upstreams.port import Answer, Ask, Fault, FaultKind, Sink, pour
+from faregate.upstreams.port import Answer, Ask, Fault, FaultKind, Sink, Whole, pour
 from faregate.upstreams.transport import Transport
 
 FIRST_BYTE_S: Final = 600.0
@@ -113,7 +113,7 @@ class Local:
             first += await _more(reply, translation)
         if ask.stream:
             return Streamed(reply, translation, first)
-        return Whole(msgspec.json.encode(translation.message()))
+        return Whole(200, _PLAIN_HEADERS, msgspec.json.encode(translation.message()))
 
     async def _toll(self, running: Running, wallet_id: str) -> Toll:
         """What this wallet's salt costs, measured once by the model's own tokenizer."""
@@ -198,28 +198,6 @@ class Streamed:
     def cancel(self) -> None:
         self._first = b""
         self._reply.cancel()
-
-    leave = cancel
-
-
-class Whole:
-    """An `Answer` that is already here."""
-
-    status = 200
-    headers: Mapping[str, str] = _PLAIN_HEADERS
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def read(self) -> bytes:
-        body, self._body = self._body, b""
-        return body
-
-    async def pour(self, sink: Sink) -> bool:
-        return await pour(self, sink)
-
-    def cancel(self) -> None:
-        self._body = b""
 
     leave = cancel
 

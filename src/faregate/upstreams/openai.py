@@ -22,7 +22,7 @@ from faregate.upstreams.chat_stream import Asked, State, Translation
 from faregate.upstreams.keys import Key
 from faregate.upstreams.origin import request_head
 from faregate.upstreams.peer import Auth, Peer
-from faregate.upstreams.port import Answer, Ask, Fault, FaultKind, Sink, pour
+from faregate.upstreams.port import Answer, Ask, Fault, FaultKind, Sink, Whole, pour
 from faregate.upstreams.transport import Transport
 
 PLAIN_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -113,7 +113,7 @@ class OpenAI:
             return _refused(found, reply.headers)
         if stream:
             raise Fault(FaultKind.PROTOCOL, f"{self.name}: answered without a stream")
-        return Ready(200, _PLAIN_HEADERS, msgspec.json.encode(found))
+        return Whole(200, _PLAIN_HEADERS, msgspec.json.encode(found))
 
     def _head(self, path: str, key: Key) -> bytes:
         headers = [
@@ -166,27 +166,6 @@ class Streamed:
         return b""
 
 
-class Ready:
-    """An `Answer` that is already here."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self._body = body
-
-    async def read(self) -> bytes:
-        body, self._body = self._body, b""
-        return body
-
-    async def pour(self, sink: Sink) -> bool:
-        return await pour(self, sink)
-
-    def cancel(self) -> None:
-        self._body = b""
-
-    leave = cancel
-
-
 def api_prefix(prefix: str) -> str:
     """The path before `/chat/completions` and `/models`: `/v1` unless the base URL has a path of its own."""
     return prefix or "/v1"
@@ -204,9 +183,9 @@ async def _whole(reply: Answer, bytes_max: int) -> bytes | None:
     return b"".join(pieces)
 
 
-def _refused(trouble: Trouble, headers: Mapping[str, str]) -> Ready:
+def _refused(trouble: Trouble, headers: Mapping[str, str]) -> Whole:
     waits = {name: headers[name] for name in _WAITS if name in headers}
-    return Ready(trouble.status, {**_PLAIN_HEADERS, **waits}, msgspec.json.encode(trouble.envelope()))
+    return Whole(trouble.status, {**_PLAIN_HEADERS, **waits}, msgspec.json.encode(trouble.envelope()))
 
 
 def _asked(ask: Ask, begun: str) -> Asked:

@@ -97,6 +97,27 @@ async def pour(answer: Answer, sink: Sink) -> bool:
     return True
 
 
+class Whole:
+    """An `Answer` that is already here."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self._body = body
+
+    async def read(self) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+    async def pour(self, sink: Sink) -> bool:
+        return await pour(self, sink)
+
+    def cancel(self) -> None:
+        self._body = b""
+
+    leave = cancel
+
+
 class Upstream(Protocol):
     name: str
     """As configured; shown in receipts and in `details.retry`."""

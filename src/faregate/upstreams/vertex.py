@@ -16,10 +16,10 @@ import msgspec
 
 from faregate.core.errors import InvalidRequest
 from faregate.upstreams.anthropic import COUNTED_FIELDS
-from faregate.upstreams.cloud import FIRST_VERSION, TOO_LONG, Given, Link, betas, refusal
+from faregate.upstreams.cloud import FIRST_VERSION, TOO_LONG, Link, betas, refusal
 from faregate.upstreams.google_tokens import SOON_S, GoogleTokens, Headers
 from faregate.upstreams.origin import check_header, request_head
-from faregate.upstreams.port import Answer, Ask, Fault, FaultKind
+from faregate.upstreams.port import Answer, Ask, Fault, FaultKind, Whole
 from faregate.upstreams.renewal import Renewal
 from faregate.upstreams.transport import Transport
 
@@ -139,7 +139,7 @@ class Vertex:
             self._heads[path, beta] = head
         return head
 
-    async def _refused(self, answer: Answer) -> Given:
+    async def _refused(self, answer: Answer) -> Whole:
         status, message = _meaning(answer.status, await self._link.whole(answer))
         return refusal(status, message, answer.headers)
 
