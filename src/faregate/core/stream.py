@@ -24,7 +24,7 @@ _ERROR: Final = b"error"
 _SUBSTANCE: Final = ("content_block_start", "content_block_delta", "message_delta", "message_stop")
 """What belongs to a message that has begun. Whatever else comes before `message_start` carries nothing, and passes."""
 _PAYLOADS: Final = ("text", "partial_json", "thinking")
-_REST: Final = re.compile(rb'([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)" *\} *\} *\n\n')
+_REST: Final = re.compile(rb'([^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+)" *\} *\} *\n\n')
 _STRING: Final = re.compile(rb' ?"((?:[^"\\]|\\.)*+)"')
 
 _decode = msgspec.json.Decoder().decode
@@ -63,13 +63,14 @@ class Stream:
         progress = self.meter.progress
         if progress is Progress.COMPLETE or progress is Progress.FAILED:
             return b""  # Nothing follows the end: a chatty upstream is not relayed past it.
+        end = self._deltas(data, 0) if self._head and not self._cutter.unfinished else 0
+        if end == len(data):
+            return data
         try:
-            whole = self._cutter.push(data)
+            whole = self._cutter.push(data[end:])
         except sse.Overlong:
             return self._fail("", "a frame of the stream has no end")
-        if not whole:
-            return b""
-        return self._frames(whole)
+        return data[:end] + self._frames(whole) if whole else data[:end]
 
     def end(self) -> None:
         """Upstream's bytes have ended. Without message_stop that is a fault, though HTTP may call it a clean end."""
@@ -78,9 +79,8 @@ class Stream:
 
     def _frames(self, whole: bytes) -> bytes:
         meter, passed, at = self.meter, [], 0
-        plain = b"\r" not in whole
         while at < len(whole):
-            end = self._deltas(whole, at) if plain else at
+            end = self._deltas(whole, at)
             if end > at:
                 passed.append(whole[at:end])
             else:

@@ -195,7 +195,8 @@ class Call:
 
     def send(self, data: bytes) -> None:
         if not self.disconnected:
-            self._line.transport.write(self._chunk(data))
+            plain = self._head or not self._chunks or not data
+            self._line.transport.write(self._chunk(data) if plain else b"%x\r\n%b\r\n" % (len(data), data))
 
     @property
     def keeps_up(self) -> bool:

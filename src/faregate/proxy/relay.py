@@ -26,23 +26,26 @@ async def relay(caller: Caller, reply: Reply, copy: Copy | None = None) -> None:
     stream, answer = reply.stream, reply.answer
     assert stream is not None
     pulse = _Pulse(caller)
+    meter, feed, send, now = stream.meter, stream.feed, caller.send, pulse.now
 
-    def send(data: bytes) -> bool:
-        if data:
+    def take(piece: bytes) -> bool:
+        if data := feed(piece):
             if copy is not None:
                 copy.add(data)
-            caller.send(data)
-            pulse.beat()
-        return caller.keeps_up and stream.progress is Progress.RUNNING
+            send(data)
+            pulse.last = now()
+        return caller.keeps_up and meter.progress is Progress.RUNNING
 
     try:
+        if copy is not None:
+            copy.add(reply.first)
         send(reply.first)
         while True:
             await caller.drain()
-            if stream.progress is not Progress.RUNNING or caller.gone:
+            if meter.progress is not Progress.RUNNING or caller.gone:
                 return
             try:
-                if await answer.pour(lambda piece: send(stream.feed(piece))):
+                if await answer.pour(take):
                     stream.end()
             except Fault:
                 if not caller.gone:
@@ -65,20 +68,19 @@ class _Pulse:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
+        self.now = self._loop.time
+        self.last = self.now()
+        """When something last went to the caller."""
         self._timer = self._loop.call_later(PING_S, self._check)
-
-    def beat(self) -> None:
-        self._last = self._loop.time()
 
     def stop(self) -> None:
         self._timer.cancel()
 
     def _check(self) -> None:
-        idle_s = self._loop.time() - self._last
+        idle_s = self.now() - self.last
         if idle_s >= PING_S:
             if self._caller.keeps_up:
                 self._caller.send(PING)
-            self.beat()
+            self.last = self.now()
             idle_s = 0.0
         self._timer = self._loop.call_later(PING_S - idle_s, self._check)

@@ -198,8 +198,15 @@ class Reply:
         self._wake()
 
     def take_body(self, piece: bytes) -> None:
-        if self._sink is not None:
-            self._pour(self._sink, piece)
+        sink = self._sink
+        if sink is not None:
+            try:
+                if sink(piece):
+                    return
+            except Exception as error:  # It is its giver's, and not the connection's below.
+                self._sink_error = error
+            self._sink = None
+            self._wake()
             return
         if self._left_at is not None:
             self.cancel()
@@ -212,15 +219,6 @@ class Reply:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-    def _pour(self, sink: Sink, piece: bytes) -> None:
-        try:
-            if sink(piece):
-                return
-        except Exception as error:  # It is its giver's, and not the connection's below.
-            self._sink_error = error
-        self._sink = None
-        self._wake()
 
     def end(self) -> None:
         """The last byte has come. The connection below is free again: from here on we do not know it."""
