@@ -57,9 +57,10 @@ def parse_proxy(url: str) -> Proxy:
 
 def trust(ca_file: str | None = None) -> ssl.SSLContext:
     """The TLS context: certificates and host names are checked against the system's authorities, and against those of
-    `ca_file` beside them.
+    `ca_file` beside them; TLS 1.2 at least, which some builds of Python leave to the system's configuration.
     """
     context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
     context.set_alpn_protocols(["http/1.1"])
