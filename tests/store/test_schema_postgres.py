@@ -270,3 +270,29 @@ async def test_a_role_that_may_not_change_the_tables_is_told_who_may(empty: str,
     with new_role(tmp_path), pytest.raises(StoreRefused, match=r"needs 1, .* with the URL of the tables' owner"):
         async with opening(tmp_path):
             pass
+
+
+def test_the_end_of_a_charge_reads_its_own_holds_and_no_others_before_any_table_was_analyzed(empty: str) -> None:
+    ledger = PostgresRaw(empty)
+    for number in range(60):
+        ledger.reserve(f"msg_{number}", 1)
+        ledger.settle(f"msg_{number}", 1)
+    ledger.reserve("msg_last", 1)
+
+    with ledger.transaction():
+        before = holds_read(ledger)
+        ledger.connection.execute(ledger.settled("msg_last", 1))
+        ledger.connection.execute(ledger.transfer("settle:msg_last", "settle", (WALLET, "revenue"), 1, "msg_last"))
+        read = holds_read(ledger) - before
+    ledger.close()
+
+    assert 0 < read <= 5
+
+
+def holds_read(ledger: PostgresRaw) -> int:
+    """Rows of `hold` that this session has read and not reported yet, by whatever way."""
+    found = ledger.one(
+        "SELECT SUM(COALESCE(seq_tup_read, 0) + COALESCE(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables "
+        "WHERE relname = 'hold'"
+    )
+    return int(found)

@@ -373,8 +373,10 @@ BEGIN
   UPDATE hold SET closed = freed.number FROM (
     SELECT h.wallet_id, h.charge_id, h.account_id, h.seq,
       a.moves + row_number() OVER (PARTITION BY h.wallet_id, h.account_id ORDER BY h.seq) AS number
-    FROM fresh c JOIN hold h ON h.wallet_id = c.wallet_id AND h.charge_id = c.id AND h.closed IS NULL
-    JOIN account a ON a.wallet_id = h.wallet_id AND a.id = h.account_id
+    -- OFFSET 0: each charge looks up its own holds, whatever the planner believes of tables that nobody has analyzed yet.
+    FROM fresh c CROSS JOIN LATERAL (
+      SELECT * FROM hold o WHERE o.wallet_id = c.wallet_id AND o.charge_id = c.id AND o.closed IS NULL OFFSET 0
+    ) AS h JOIN account a ON a.wallet_id = h.wallet_id AND a.id = h.account_id
     WHERE c.settled_at IS NOT NULL
   ) AS freed
   WHERE hold.wallet_id = freed.wallet_id AND hold.charge_id = freed.charge_id AND hold.account_id = freed.account_id
