@@ -12,6 +12,7 @@ from tests.store.test_refusals_columns import bare
 from tests.store.twins import LIMIT, held, hold, other
 
 SETTLED = ("settle:a", "settle", (WALLET, "revenue"))
+LOST = ("loss:a", "loss", ("error_loss", "revenue"))
 
 
 def test_a_transfer_moves_the_accounts_of_its_own_wallet(twins: Raw) -> None:
@@ -29,6 +30,7 @@ def test_a_transfer_is_explained_by_the_charge_of_its_own_wallet(twins: Raw) -> 
     twins.do(ended, other(twins.transfer(*SETTLED, 100, "a")))
 
     twins.refuses(twins.transfer(*SETTLED, 100, "a"), because="does not explain")
+    twins.refuses(twins.transfer(*LOST, 100, "a"), because="does not explain")
     assert (held(twins, WALLET, WALLET), held(twins, "w", "w")) == (100, 0)
 
 
@@ -38,6 +40,7 @@ def test_a_transfer_is_explained_by_its_own_charge(twins: Raw) -> None:
     twins.settle("b", 100)
 
     twins.refuses(twins.transfer(*SETTLED, 100, "a"), because="does not explain")
+    twins.refuses(twins.transfer(*LOST, 100, "a"), because="does not explain")
 
 
 def test_a_limit_pays_for_its_own_hold(twins: Raw) -> None:
