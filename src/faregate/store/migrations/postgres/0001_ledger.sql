@@ -265,18 +265,13 @@ CREATE TRIGGER transfer_of_charge BEFORE INSERT ON transfer FOR EACH ROW EXECUTE
 
 CREATE FUNCTION transfer_apply() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-  UPDATE account a SET posted = a.posted + moved.amount, last_transfer = moved.last
-  FROM (
-    SELECT wallet_id, account_id, SUM(amount)::bigint AS amount, MAX(id) AS last FROM (
-      SELECT wallet_id, credit_id AS account_id, amount, id FROM fresh
-      UNION ALL SELECT wallet_id, debit_id, -amount, id FROM fresh) AS sides
-    GROUP BY wallet_id, account_id
-  ) AS moved
-  WHERE a.wallet_id = moved.wallet_id AND a.id = moved.account_id;
+  UPDATE account SET posted = posted - NEW.amount, last_transfer = NEW.id
+    WHERE wallet_id = NEW.wallet_id AND id = NEW.debit_id;
+  UPDATE account SET posted = posted + NEW.amount, last_transfer = NEW.id
+    WHERE wallet_id = NEW.wallet_id AND id = NEW.credit_id;
   RETURN NULL;
 END $$;
-CREATE TRIGGER transfer_apply AFTER INSERT ON transfer REFERENCING NEW TABLE AS fresh
-FOR EACH STATEMENT EXECUTE FUNCTION transfer_apply();
+CREATE TRIGGER transfer_apply AFTER INSERT ON transfer FOR EACH ROW EXECUTE FUNCTION transfer_apply();
 
 -- Holds: each move of an account has the next number, and one hold was taken or freed under it --------------------
 
@@ -293,26 +288,16 @@ END $$;
 CREATE TRIGGER hold_born BEFORE INSERT ON hold FOR EACH ROW EXECUTE FUNCTION hold_judge();
 
 CREATE FUNCTION hold_taken() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-DECLARE wanted bigint; done bigint;
 BEGIN
-  SELECT COUNT(*) INTO wanted FROM (SELECT DISTINCT wallet_id, account_id FROM fresh) AS accounts;
-  UPDATE account a SET held = a.held + taken.amount, moves = taken.last, moved_by = taken.charge_id
-  FROM (
-    SELECT wallet_id, account_id, SUM(amount)::bigint AS amount, MIN(seq) AS first, MAX(seq) AS last,
-      COUNT(*) AS count, COUNT(DISTINCT seq) AS numbers, (array_agg(charge_id ORDER BY seq DESC))[1] AS charge_id
-    FROM fresh GROUP BY wallet_id, account_id
-  ) AS taken
-  WHERE a.wallet_id = taken.wallet_id AND a.id = taken.account_id AND a.moves + 1 = taken.first
-    AND taken.last = a.moves + taken.count AND taken.numbers = taken.count;
-  GET DIAGNOSTICS done = ROW_COUNT;
-  IF done <> wanted THEN
+  UPDATE account SET held = held + NEW.amount, moves = NEW.seq, moved_by = NEW.charge_id
+    WHERE wallet_id = NEW.wallet_id AND id = NEW.account_id AND moves + 1 = NEW.seq;
+  IF NOT FOUND THEN
     RAISE EXCEPTION USING MESSAGE = 'a hold is taken open, by an open charge, as the next move of its account',
       ERRCODE = 'integrity_constraint_violation';
   END IF;
   RETURN NULL;
 END $$;
-CREATE TRIGGER hold_taken AFTER INSERT ON hold REFERENCING NEW TABLE AS fresh
-FOR EACH STATEMENT EXECUTE FUNCTION hold_taken();
+CREATE TRIGGER hold_taken AFTER INSERT ON hold FOR EACH ROW EXECUTE FUNCTION hold_taken();
 
 CREATE FUNCTION hold_end() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
