@@ -312,25 +312,16 @@ END $$;
 CREATE TRIGGER hold_end BEFORE UPDATE OF closed ON hold FOR EACH ROW EXECUTE FUNCTION hold_end();
 
 CREATE FUNCTION hold_freed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-DECLARE wanted bigint; done bigint;
 BEGIN
-  SELECT COUNT(*) INTO wanted FROM (SELECT DISTINCT wallet_id, account_id FROM fresh WHERE closed IS NOT NULL) AS found;
-  UPDATE account a SET held = a.held - freed.amount, moves = freed.last, moved_by = freed.charge_id
-  FROM (
-    SELECT wallet_id, account_id, SUM(amount)::bigint AS amount, MIN(closed) AS first, MAX(closed) AS last,
-      COUNT(*) AS count, COUNT(DISTINCT closed) AS numbers, (array_agg(charge_id ORDER BY closed DESC))[1] AS charge_id
-    FROM fresh WHERE closed IS NOT NULL GROUP BY wallet_id, account_id
-  ) AS freed
-  WHERE a.wallet_id = freed.wallet_id AND a.id = freed.account_id AND a.moves + 1 = freed.first
-    AND freed.last = a.moves + freed.count AND freed.numbers = freed.count;
-  GET DIAGNOSTICS done = ROW_COUNT;
-  IF done <> wanted THEN
+  UPDATE account SET held = held - OLD.amount, moves = NEW.closed, moved_by = NEW.charge_id
+    WHERE wallet_id = NEW.wallet_id AND id = NEW.account_id AND moves + 1 = NEW.closed;
+  IF NOT FOUND THEN
     RAISE EXCEPTION USING MESSAGE = 'held changes by a hold only', ERRCODE = 'integrity_constraint_violation';
   END IF;
   RETURN NULL;
 END $$;
-CREATE TRIGGER hold_freed AFTER UPDATE ON hold REFERENCING NEW TABLE AS fresh
-FOR EACH STATEMENT EXECUTE FUNCTION hold_freed();
+CREATE TRIGGER hold_freed AFTER UPDATE OF closed ON hold FOR EACH ROW WHEN (NEW.closed IS NOT NULL)
+EXECUTE FUNCTION hold_freed();
 
 -- Charges ---------------------------------------------------------------------------------------------------------
 
@@ -361,22 +352,20 @@ END $$;
 CREATE TRIGGER charge_change BEFORE UPDATE ON charge FOR EACH ROW EXECUTE FUNCTION charge_judge();
 
 CREATE FUNCTION charge_end() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE freed record;
 BEGIN
-  UPDATE hold SET closed = freed.number FROM (
-    SELECT h.wallet_id, h.charge_id, h.account_id, h.seq,
-      a.moves + row_number() OVER (PARTITION BY h.wallet_id, h.account_id ORDER BY h.seq) AS number
-    -- OFFSET 0: each charge looks up its own holds, whatever the planner believes of tables that nobody has analyzed yet.
-    FROM fresh c CROSS JOIN LATERAL (
-      SELECT * FROM hold o WHERE o.wallet_id = c.wallet_id AND o.charge_id = c.id AND o.closed IS NULL OFFSET 0
-    ) AS h JOIN account a ON a.wallet_id = h.wallet_id AND a.id = h.account_id
-    WHERE c.settled_at IS NOT NULL
-  ) AS freed
-  WHERE hold.wallet_id = freed.wallet_id AND hold.charge_id = freed.charge_id AND hold.account_id = freed.account_id
-    AND hold.seq = freed.seq;
+  -- One by one, since each is the next move of its account.
+  FOR freed IN (
+    SELECT account_id, seq FROM hold WHERE wallet_id = NEW.wallet_id AND charge_id = NEW.id AND closed IS NULL
+  ) LOOP
+    UPDATE hold SET closed =
+        (SELECT a.moves + 1 FROM account a WHERE a.wallet_id = NEW.wallet_id AND a.id = freed.account_id)
+      WHERE wallet_id = NEW.wallet_id AND charge_id = NEW.id AND account_id = freed.account_id AND seq = freed.seq;
+  END LOOP;
   RETURN NULL;
 END $$;
-CREATE TRIGGER charge_end AFTER UPDATE ON charge REFERENCING NEW TABLE AS fresh
-FOR EACH STATEMENT EXECUTE FUNCTION charge_end();
+CREATE TRIGGER charge_end AFTER UPDATE OF state ON charge FOR EACH ROW WHEN (NEW.settled_at IS NOT NULL)
+EXECUTE FUNCTION charge_end();
 
 -- What other replicas keep at hand, and must hear of --------------------------------------------------------------
 
