@@ -34,6 +34,16 @@ def test_a_delta_that_says_something_else_behind_its_text_does_not_pass(more: by
     assert stream.progress is Progress.FAILED
 
 
+@pytest.mark.parametrize("before", [b"", b"\\", b"\\n"])
+def test_an_end_that_stands_in_a_delta_between_carriage_returns_does_not_pass(before: bytes) -> None:
+    stream = new_stream()
+    stream.feed(b"".join(map(frame, (message_start(input_tokens=1), BLOCK_START, delta("one"), delta("two")))))
+    hidden = frame(delta("three")).replace(b"three", before + b"\r\revent: message_stop\rdata: {}\r\r")
+
+    assert b"message_stop" not in stream.feed(hidden)
+    assert stream.progress is Progress.FAILED
+
+
 def test_an_end_behind_lines_that_end_otherwise_waits_too() -> None:
     stream = new_stream()
     stream.feed(b"".join(map(frame, (message_start(input_tokens=1), BLOCK_START, delta("one"), delta("two")))))
