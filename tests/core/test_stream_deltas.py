@@ -123,3 +123,11 @@ def test_each_block_has_deltas_of_its_own() -> None:
 
     assert len(read(passed)) == len(events)
     assert stream.meter.close().usage.output == -(-(8 + 2 * len('{\\"a')) // BYTES_PER_TOKEN)
+
+
+def test_an_error_that_only_its_data_names_does_not_pass() -> None:
+    stream = new_stream()
+    stream.feed(b"".join(map(frame, (message_start(input_tokens=1), BLOCK_START, delta("one")))))
+
+    assert stream.feed(b'data: {"type":"error","error":{"type":"overloaded_error","message":"m"}}\n\n') == b""
+    assert stream.progress is Progress.FAILED
