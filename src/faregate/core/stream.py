@@ -70,7 +70,7 @@ class Stream:
             whole = self._cutter.push(data[end:])
         except sse.Overlong:
             return self._fail("", "a frame of the stream has no end")
-        return data[:end] + self._frames(whole) if whole else data[:end]
+        return data[:end] + self._frames(whole)
 
     def end(self) -> None:
         """Upstream's bytes have ended. Without message_stop that is a fault, though HTTP may call it a clean end."""

@@ -195,8 +195,7 @@ class Call:
 
     def send(self, data: bytes) -> None:
         if not self.disconnected:
-            plain = self._head or not self._chunks or not data
-            self._line.transport.write(self._chunk(data) if plain else b"%x\r\n%b\r\n" % (len(data), data))
+            self._line.transport.write(self._chunk(data))
 
     @property
     def keeps_up(self) -> bool:
